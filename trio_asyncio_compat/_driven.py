@@ -1,0 +1,51 @@
+"""Driving a loop from synchronous code: each `run_forever` is one `trio.run`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import outcome
+import trio
+
+from ._interrupts import DrivenGuard
+from ._running import running, serving
+
+if TYPE_CHECKING:
+    from ._loop import TrioEventLoop
+
+
+class MonotonicClock(trio.abc.Clock):
+    """`time.monotonic()` as trio's clock: time goes on evenly over several drives of a loop, and between them."""
+
+    def start_clock(self) -> None:
+        """Nothing to start."""
+
+    def current_time(self) -> float:
+        """Seconds, from the system's own starting point."""
+        return time.monotonic()
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """Seconds from now to `deadline`."""
+        return deadline - time.monotonic()
+
+
+def drive(loop: TrioEventLoop) -> None:
+    """Run `loop` until it is stopped; raise what ended it, as it is."""
+    end: outcome.Outcome[None] = outcome.Value(None)
+
+    @trio.lowlevel.enable_ki_protection
+    async def main() -> None:
+        nonlocal end
+        async with trio.open_nursery() as nursery:
+            with serving(loop, nursery, abandon_threads=True):
+                end = await outcome.acapture(loop._pump.run)
+                loop._abandon_waits("Event loop stopped before Future completed.")
+                # What trio tasks the loop still has belong to this drive.
+                for call in list(loop._calls):
+                    call.cancel("the drive of the event loop that started this has ended")
+            nursery.cancel_scope.cancel()
+
+    with running(loop, DrivenGuard(loop), time.monotonic):
+        trio.run(main, clock=MonotonicClock())
+    end.unwrap()

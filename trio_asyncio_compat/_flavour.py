@@ -1,0 +1,50 @@
+"""Which kind of code is running in this thread: the switch from trio to asyncio and back.
+
+The pump makes it for the length of a slice, and an adapter for the first step of an asyncio task that it starts
+by hand. Nothing else may run asyncio callbacks.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import sniffio
+
+from ._stdlib import get_running_loop, set_running_loop
+from ._trio_private import hide_current_task, show_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._stdlib import SelectorLoop
+
+
+def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
+    """Call `function` as asyncio code of `loop`, from a step of a trio task; then put everything back.
+
+    Four things say what is running here, and each is switched:
+
+    - trio's current task. An asyncio callback is no part of the trio task that happens to run it: a cancel scope opened
+      there would be closed on another task, which corrupts the scope stack and loses the whole run. Hidden,
+      a trio function awaited by mistake fails at that call with RuntimeError.
+    - sniffio's thread-local, which libraries ask before anything else. Left at "trio", anyio would use its trio backend
+      inside an asyncio task.
+    - the async generator hooks. A generator takes the finalizer at its first iteration and keeps it, so switching here is
+      enough for each to be finished by the side that began it.
+    - asyncio's running loop, which differs from `loop` only while several loops are open in one thread.
+    """
+    task = hide_current_task()
+    library = sniffio.thread_local.name
+    hooks = sys.get_asyncgen_hooks()
+    outer = get_running_loop()
+    sniffio.thread_local.name = "asyncio"
+    sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
+    set_running_loop(loop)
+    try:
+        function()
+    finally:
+        set_running_loop(outer)
+        sys.set_asyncgen_hooks(*hooks)
+        sniffio.thread_local.name = library
+        show_task(task)

@@ -1,0 +1,45 @@
+"""After `os.fork` the child may run loops of its own.
+
+The child has a copy of the thread that forked, in the middle of its trio run. That run goes on only in the parent; in the child it
+must not be in the way of a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import threading
+
+import sniffio
+import trio
+
+from ._interrupts import InterruptGuard
+from ._stdlib import set_running_loop
+from ._trio_private import forget_run, is_interrupt_handler
+
+
+@functools.cache
+def register() -> None:
+    """Take care of children forked from now on. Called when a loop first runs: an import changes nothing."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_in_child)
+
+
+def _after_in_child() -> None:
+    if not trio.lowlevel.in_trio_run():
+        return
+    forget_run()
+    set_running_loop(None)
+    sniffio.thread_local.name = None
+    sys.set_asyncgen_hooks(None, None)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    # Written to by the parent's signals as well, if it stayed: both would read from one socket pair.
+    with contextlib.suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+    handler = signal.getsignal(signal.SIGINT)
+    if is_interrupt_handler(handler) or isinstance(getattr(handler, "__self__", None), InterruptGuard):
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,139 @@
+"""Ctrl-C while a loop runs: KeyboardInterrupt lands in the user's code or at a safe point, never in the machinery.
+
+A guard stands in front of the SIGINT handler for as long as a loop runs in the main thread. For a driven loop the rule is asyncio's:
+the handler that was there runs, at once in a busy callback. For a hosted one it is trio's: the main task gets
+KeyboardInterrupt at its next checkpoint; a second Ctrl-C during the same busy callback raises there.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ._scheduler import Scheduler
+from ._stdlib import Handle, ThreadSafeHandle
+from ._trio_private import is_interrupt_handler
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ._stdlib import SelectorLoop
+
+_TURNS = {Scheduler.turn.__code__, Scheduler._run_watched.__code__}
+_RUNS = {Handle._run.__code__, ThreadSafeHandle._run.__code__}
+_FIRST_STEP = Scheduler.run_now.__code__
+
+
+def callback_running(frame: FrameType | None) -> FrameType | None:
+    """The scheduler's frame that called the asyncio callback which `frame` is in; None in any other code."""
+    deeper = False
+    while frame is not None:
+        caller = frame.f_back
+        if deeper and frame.f_code is _FIRST_STEP:
+            return frame
+        if frame.f_code in _RUNS and caller is not None and caller.f_code in _TURNS:
+            return caller if deeper else None
+        deeper = True
+        frame = caller
+    return None
+
+
+class InterruptGuard:
+    """A SIGINT handler in front of another.
+
+    Taken away only if it is still in place: a handler that the program sets in the meantime is the program's.
+    """
+
+    def __init__(self, loop: SelectorLoop) -> None:
+        self._loop = loop
+        self._before: Any = None
+        self._installed = False
+
+    @property
+    def handler(self) -> Any:
+        """What SIGINT should be set to where the program has no handler of its own."""
+        return self.handle if self._installed else signal.default_int_handler
+
+    def install(self) -> None:
+        """Stand in front of the current handler; does nothing in other threads."""
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if self.guards(before):
+                self._before = before
+                self._installed = True
+                signal.signal(signal.SIGINT, self.handle)
+
+    def remove(self) -> None:
+        """Put the handler back."""
+        if self._installed:
+            self._installed = False
+            if signal.getsignal(signal.SIGINT) == self.handle:
+                signal.signal(signal.SIGINT, self._uncovered())
+
+    def _uncovered(self) -> Any:
+        """The handler behind this guard, and behind guards that were removed while another stood in front of them."""
+        before = self._before
+        while isinstance(guard := getattr(before, "__self__", None), InterruptGuard) and not guard._installed:
+            before = guard._before
+        return before
+
+    def guards(self, handler: Any) -> bool:
+        """Whether this guard belongs in front of `handler`: by default, of any that is written in Python."""
+        return callable(handler) and not isinstance(handler, signal.Handlers)
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        self._before(signum, frame)
+
+
+class DrivenGuard(InterruptGuard):
+    """In user code the handler behind the guard runs at once, otherwise as a callback of the loop's next turn, so that what
+    it raises ends the drive cleanly. What no turn has taken is delivered when the guard is removed."""
+
+    def __init__(self, loop: SelectorLoop) -> None:
+        super().__init__(loop)
+        self._pending = 0
+
+    def remove(self) -> None:
+        super().remove()
+        while self._pending:
+            self._deliver(signal.SIGINT)
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        if callback_running(frame) is not None or not trio.lowlevel.currently_ki_protected():
+            self._before(signum, frame)
+        else:
+            self._pending += 1
+            self._loop._ready.append(Handle(self._deliver, (signum,), self._loop))
+            self._loop._write_to_self()
+
+    def _deliver(self, signum: int) -> None:
+        if self._pending:
+            self._pending -= 1
+            self._before(signum, None)
+
+
+class HostedGuard(InterruptGuard):
+    """trio's handler decides, but for a second Ctrl-C during one callback."""
+
+    def __init__(self, loop: SelectorLoop) -> None:
+        super().__init__(loop)
+        # The frame itself is kept, not its id: another call could get the same one.
+        self._interrupted: FrameType | None = None
+
+    def guards(self, handler: Any) -> bool:
+        return is_interrupt_handler(handler) or isinstance(getattr(handler, "__self__", None), InterruptGuard)
+
+    def remove(self) -> None:
+        super().remove()
+        self._interrupted = None
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        running = callback_running(frame)
+        if running is not None and running is self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = running
+        self._before(signum, frame)

@@ -1,0 +1,161 @@
+"""Hosting a loop inside of trio: `open_loop`, `run`, and the order of shutting down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import trio
+
+from ._interrupts import HostedGuard
+from ._loop import DEFAULT_SLICE_LENGTH, TrioEventLoop
+from ._running import running, serving
+from ._shutdown import shut_down
+from ._waiting import wait_undisturbed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_loop(
+    *,
+    debug: bool | None = None,
+    task_factory: Any = None,
+    poller: Literal["nested", "task"] | None = None,
+    slice_length: float = DEFAULT_SLICE_LENGTH,
+) -> AsyncIterator[TrioEventLoop]:
+    """Run an asyncio loop for the length of a block of trio code.
+
+    Inside, `asyncio.get_running_loop()` finds the loop, synchronous functions of asyncio work as they do in asyncio code, and
+    `await aio_as_trio(function)(...)` calls asyncio's async functions. Several loops may be open, nested or side by side.
+
+    When the block ends, in whatever way, callbacks queued at that moment run once; then the loop's tasks are cancelled and
+    waited for; then async generators, the default executor, and transports are closed; then the loop is. This is shielded from
+    cancellation. An exception of the block comes out as it is.
+
+    Args:
+        debug: asyncio's debug mode; None decides as asyncio does (`-X dev`, `PYTHONASYNCIODEBUG`).
+        task_factory: see `asyncio.loop.set_task_factory`.
+        poller, slice_length: see `TrioEventLoop`.
+
+    Raises:
+        SystemExit, KeyboardInterrupt: raised by an asyncio callback or task. The block is cancelled.
+        RuntimeError: not inside of trio.
+    """
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError("open_loop() works inside of trio: call it in a function that trio.run() runs, or use trio_asyncio_compat.run()")
+    loop = TrioEventLoop(poller=poller, slice_length=slice_length)
+    if debug is not None:
+        loop.set_debug(debug)
+    loop.set_task_factory(task_factory)
+    host = _Host(loop)
+    error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            with running(loop, HostedGuard(loop), trio.current_time), serving(loop, nursery, abandon_threads=False):
+                loop._hosted = True
+                nursery.start_soon(host.pump, name=f"pump of {loop!r}")
+                try:
+                    with host.body:
+                        yield loop
+                except BaseException as exc:
+                    error = exc
+                interrupted = await host.close(nursery)
+            # Those that are left have been told to end. Waiting in the nursery's own exit would let Ctrl-C in.
+            while nursery.child_tasks:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        loop._hosted = False
+        loop.close()
+        error = host.crash or error or interrupted
+        if error is not None:
+            raise error
+    finally:
+        del error
+
+
+class _Host:
+    """What keeps a hosted loop going, and what ended it."""
+
+    def __init__(self, loop: TrioEventLoop) -> None:
+        self.body = trio.CancelScope()
+        self.crash: BaseException | None = None
+        self._loop = loop
+        self._running = True
+        self._closing = False
+        self._closed = False
+
+    async def pump(self) -> None:
+        """Pump until the loop is closed, or until something ends it before; once more, to close it."""
+        loop = self._loop
+        while not self._closed:
+            try:
+                await loop._pump.run()
+            except BaseException as exc:
+                # SystemExit or KeyboardInterrupt of a callback.
+                if self.crash is None:
+                    self.crash = exc
+                if not self._closing:
+                    self.body.cancel(f"{type(exc).__name__} in a callback of the event loop")
+            loop._scheduler.stopping = False
+            if not self._closing:
+                break
+        self._running = False
+        loop._abandon_waits("Event loop stopped before Future completed.")
+
+    async def close(self, nursery: trio.Nursery) -> BaseException | None:
+        """Shut the loop down; return the KeyboardInterrupt that came meanwhile, if one did."""
+        loop = self._loop
+        self._closing = True
+        if not self._running:
+            self._running = loop._pump.running = True
+            nursery.start_soon(self.pump, name=f"pump of {loop!r}")
+        # A plain task: the factory of the program may make tasks that themselves need closing.
+        task = asyncio.Task(shut_down(loop), loop=loop, name="shutdown of the loop")
+        interrupted = await wait_undisturbed(loop, task)
+        self._closed = True
+        loop.stop()
+        while self._running:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return interrupted
+
+
+def run(fn: Callable[..., Awaitable[T]] | Coroutine[Any, Any, T], *args: Any, debug: bool | None = None, **options: Any) -> T:
+    """`trio.run` with a loop open: the main function of a program that uses both libraries.
+
+    Args:
+        fn: a trio-flavoured async function, called with `args`; or a coroutine object of asyncio, as `asyncio.run` takes it.
+        debug: see `open_loop`.
+        options: for `trio.run`: `clock`, `instruments`, ...
+
+    Raises what the function raises, as it is. TypeError for anything but an async function or a coroutine object.
+    """
+    from .border.to_asyncio import aio_as_trio
+
+    if inspect.iscoroutine(fn):
+        if args:
+            fn.close()
+            raise TypeError("run() takes arguments for an async function, not for a coroutine object, which has its own")
+    elif not callable(fn):
+        raise TypeError(f"run() takes an async function or a coroutine object, not {fn!r}")
+
+    async def main() -> T:
+        async with open_loop(debug=debug):
+            if inspect.iscoroutine(fn):
+                return await aio_as_trio(fn)  # type: ignore[no-any-return]
+            awaitable = fn(*args)
+            if not inspect.isawaitable(awaitable):
+                raise TypeError(f"run() takes an async function; {fn!r} returned {awaitable!r} instead of something to await")
+            return await awaitable
+
+    try:
+        return trio.run(main, **options)
+    finally:
+        if inspect.iscoroutine(fn):
+            # Not begun, if trio could not start.
+            fn.close()

@@ -1,0 +1,82 @@
+"""How the end of a child process is noticed: by a pidfd on the loop's poller, else by a thread that waits.
+
+No child watcher and no SIGCHLD handler, so subprocesses work in any thread and beside other code that has children.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._stdlib import logger
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    import outcome
+
+# What asyncio reports for a child that somebody else has reaped.
+UNKNOWN_STATUS = 255
+
+
+class Children:
+    """The child processes of one loop that are still running.
+
+    Invariant: `_pidfds` are open and have a reader in the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pidfds: set[int] = set()
+
+    def notify_exit(self, pid: int, exited: Callable[[int], object]) -> None:
+        """Call `exited(returncode)` in the loop once the child `pid` has ended."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            # No such call on this system, or no descriptor left.
+            self._wait_in_thread(pid, exited)
+            return
+
+        def ready() -> None:
+            self._forget(pidfd)
+            exited(_reap(pid))
+
+        self._loop.add_reader(pidfd, ready)
+        self._pidfds.add(pidfd)
+
+    def close(self) -> None:
+        """Stop noticing: the loop closes."""
+        for pidfd in list(self._pidfds):
+            self._forget(pidfd)
+
+    def _forget(self, pidfd: int) -> None:
+        self._pidfds.discard(pidfd)
+        self._loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+    def _wait_in_thread(self, pid: int, exited: Callable[[int], object]) -> None:
+        def deliver(returncode: outcome.Outcome[int]) -> None:
+            try:
+                self._loop.call_soon_threadsafe(exited, returncode.unwrap())
+            except RuntimeError:
+                if not self._loop.is_closed():
+                    raise
+                logger.warning("Loop %r that handles pid %r is closed", self._loop, pid)
+
+        trio.lowlevel.start_thread_soon(lambda: _reap(pid), deliver, name=f"waitpid-{pid}")
+
+
+def _reap(pid: int) -> int:
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        logger.warning("Unknown child process pid %d, will report returncode %d", pid, UNKNOWN_STATUS)
+        return UNKNOWN_STATUS
+    try:
+        return os.waitstatus_to_exitcode(status)
+    except ValueError:
+        return status

@@ -1,0 +1,168 @@
+"""The two trio tasks that give the scheduler its turns.
+
+The *pump* makes slices while callbacks are ready and yields to trio between them; idle, it is parked in
+`wait_task_rescheduled` under a scope whose deadline is the next timer's. The *watcher* keeps a wait for the poller
+armed; what it finds while the pump is parked it serves itself, which saves one trio tick per read. Both are protected
+from Ctrl-C and shielded: they end when they are told to, never in the middle.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING
+
+import outcome
+import trio
+
+from ._flavour import run_as_asyncio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._readiness import Poller
+    from ._scheduler import Scheduler
+    from ._stdlib import SelectorLoop
+
+
+class Pump:
+    """Turns for one scheduler.
+
+    Invariants: while `scheduler.idle` is True the pump's task is parked and not yet rescheduled, so exactly one
+    `reschedule` may follow, and whoever does it sets `idle` to False first. A thread or a signal handler never reschedules: it
+    may run between any two steps of trio's own code. It appends to `ready` and, if `idle` is set, writes to the
+    self-pipe; going idle is marked before `ready` is looked at for the last time, so no callback is missed.
+    """
+
+    def __init__(self, loop: SelectorLoop, scheduler: Scheduler, poller: Poller) -> None:
+        self._loop = loop
+        self._scheduler = scheduler
+        self._poller = poller
+        # From before `run` has its first step until it ends.
+        self.running = False
+        self._deadline = math.inf
+        self._scope = trio.CancelScope()
+        self._task: trio.lowlevel.Task | None = None
+        self._watcher: trio.lowlevel.Task | None = None
+        self._watcher_waits_for_pump = False
+        self._watching = trio.CancelScope()
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Make turns until the loop is told to stop. Raises what a callback raised if it was SystemExit or
+        KeyboardInterrupt; may then be run again."""
+        self._task = trio.lowlevel.current_task()
+        try:
+            await self._run()
+        finally:
+            self.running = False
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run(self) -> None:
+        scheduler = self._scheduler
+        while not scheduler.stopping:
+            self._deadline = math.inf
+            with trio.CancelScope(shield=True) as self._scope:
+                while not scheduler.stopping:
+                    self.slice()
+                    if scheduler.stopping:
+                        break
+                    if not self._go_idle():
+                        await trio.lowlevel.cancel_shielded_checkpoint()
+                        continue
+                    if self._watcher_waits_for_pump and self._watcher is not None:
+                        self._watcher_waits_for_pump = False
+                        trio.lowlevel.reschedule(self._watcher)
+                    await trio.lowlevel.wait_task_rescheduled(self._deadline_passed)
+
+    def start_watching(self, nursery: trio.Nursery) -> None:
+        """Start the watcher."""
+        # Made here, since `stop_watching` may come before the task has had its first step.
+        self._watching = trio.CancelScope(shield=True)
+        nursery.start_soon(self._watch, name=f"watcher of {self._loop!r}")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _watch(self) -> None:
+        """Serve the poller's events while the pump is parked, until `stop_watching`."""
+        scheduler = self._scheduler
+        self._watcher = trio.lowlevel.current_task()
+        with self._watching:
+            while True:
+                await self._poller.wait()
+                if not scheduler.idle:
+                    # The pump polls at every turn; waiting for the same events beside it would only spin.
+                    self._watcher_waits_for_pump = True
+                    await trio.lowlevel.wait_task_rescheduled(self._watching_stopped)
+                    continue
+                scheduler.idle = False
+                wake_pump = outcome.capture(self.slice)
+                if isinstance(wake_pump, outcome.Error) or scheduler.stopping or not self._go_idle():
+                    trio.lowlevel.reschedule(self._parked(), wake_pump)
+
+    def stop_watching(self) -> None:
+        """End the watcher."""
+        self._watching.cancel()
+
+    def slice(self) -> None:
+        """One slice of the scheduler, as asyncio code."""
+        run_as_asyncio(self._loop, self._scheduler.slice)
+
+    def wake(self) -> None:
+        """Have an idle pump make a turn soon. Any thread, any moment."""
+        if self._may_reschedule():
+            self._scheduler.idle = False
+            trio.lowlevel.reschedule(self._parked())
+        else:
+            self._loop._write_to_self()
+
+    def retime(self) -> None:
+        """Have an idle pump wait for the timer that is now the next one."""
+        if self._may_reschedule():
+            self._set_deadline()
+        else:
+            self._loop._write_to_self()
+
+    def _may_reschedule(self) -> bool:
+        """Whether this is a step of some other trio task of the loop's thread, where trio is at rest.
+
+        Anything else (a signal handler or a finaliser inside trio's own code, our own two tasks on their way to park, another
+        thread) would find trio's run queue in the middle of a change.
+        """
+        if threading.get_ident() != self._loop._thread_id:
+            return False
+        try:
+            task = trio.lowlevel.current_task()
+        except RuntimeError:
+            return False
+        return task is not self._task and task is not self._watcher
+
+    def _go_idle(self) -> bool:
+        """Mark the pump as idle, unless there is something to do."""
+        scheduler = self._scheduler
+        if scheduler.ready:
+            return False
+        self._poller.before_idle()
+        self._set_deadline()
+        scheduler.idle = True
+        if scheduler.ready or scheduler.stopping:
+            scheduler.idle = False
+            return False
+        return True
+
+    def _set_deadline(self) -> None:
+        deadline = self._scheduler.next_deadline()
+        if deadline != self._deadline:
+            self._scope.deadline = self._deadline = deadline
+
+    def _parked(self) -> trio.lowlevel.Task:
+        if self._task is None:
+            raise RuntimeError("the pump of this loop has not been started")
+        return self._task
+
+    def _deadline_passed(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+        self._scheduler.idle = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _watching_stopped(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+        self._watcher_waits_for_pump = False
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,233 @@
+"""Which descriptors are ready: the loop's own poller, and how trio waits for it.
+
+`NestedPoller` keeps an epoll (kqueue on macOS) of its own and lets one trio task wait for that one descriptor.
+`TaskPoller` (`_task_poller.py`) has a trio task per descriptor and works wherever trio does. The loop registers handles; the scheduler calls
+`poll` once a turn; the pump awaits `wait` while it is idle.
+"""
+
+from __future__ import annotations
+
+import abc
+import select
+import selectors
+import sys
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+if TYPE_CHECKING:
+    import collections
+    from collections.abc import Iterator
+
+    from ._stdlib import Handle
+
+# Events taken from the kernel in one poll. The buffer for them is allocated at each call, so its size is what a poll
+# costs with many idle descriptors; those left over come first in the next poll.
+MAX_EVENTS = 512
+
+
+class Poller(abc.ABC):
+    """Handles by descriptor, in two tables; what asyncio's transports ask of a selector is answered from them.
+
+    Invariants: a descriptor is in `readers` or `writers` exactly while the kernel is asked about that direction. The
+    file object it was given as is kept, so that a closed one, whose number is gone, can still be removed.
+    """
+
+    def __init__(self) -> None:
+        self.readers: dict[int, Handle] = {}
+        self.writers: dict[int, Handle] = {}
+        self._objects: dict[int, object] = {}
+
+    def add_reader(self, fileobj: Any, handle: Handle) -> None:
+        """Have `handle` run in each turn in which `fileobj` is readable; the handle before it is cancelled.
+
+        Raises ValueError for something that is no descriptor, OSError (EBADF) for a closed one and PermissionError
+        for one that cannot be waited for, such as a regular file.
+        """
+        self._add(self.readers, fileobj, handle)
+
+    def add_writer(self, fileobj: Any, handle: Handle) -> None:
+        """`add_reader` for writing."""
+        self._add(self.writers, fileobj, handle)
+
+    def remove_reader(self, fileobj: Any) -> bool:
+        """Forget the reader of `fileobj` and cancel its handle; tell whether there was one."""
+        return self._remove(self.readers, self.writers, fileobj)
+
+    def remove_writer(self, fileobj: Any) -> bool:
+        """`remove_reader` for writing."""
+        return self._remove(self.writers, self.readers, fileobj)
+
+    def _add(self, table: dict[int, Handle], fileobj: Any, handle: Handle) -> None:
+        fd = fileobj if type(fileobj) is int else self._number(fileobj)
+        self.watch(fd, table is self.readers or fd in self.readers, table is self.writers or fd in self.writers)
+        if fileobj is not fd:
+            self._objects[fd] = fileobj
+        before = table.get(fd)
+        table[fd] = handle
+        if before is not None:
+            before.cancel()
+
+    def _remove(self, table: dict[int, Handle], other: dict[int, Handle], fileobj: Any) -> bool:
+        fd = fileobj if type(fileobj) is int else self._known_number(fileobj)
+        handle = table.pop(fd, None)
+        if handle is None:
+            return False
+        try:
+            self.watch(fd, fd in self.readers, fd in self.writers)
+        except OSError:
+            pass  # closed before it was removed: the kernel has forgotten it already
+        if self._objects and fd not in other:
+            self._objects.pop(fd, None)
+        handle.cancel()
+        return True
+
+    def _number(self, fileobj: Any) -> int:
+        if isinstance(fileobj, int):
+            fd = int(fileobj)
+        else:
+            try:
+                fd = int(fileobj.fileno())
+            except (AttributeError, TypeError, ValueError):
+                raise ValueError(f"Invalid file object: {fileobj!r}") from None
+        if fd < 0:
+            raise ValueError(f"Invalid file descriptor: {fd}")
+        return fd
+
+    def _known_number(self, fileobj: Any) -> int:
+        try:
+            return self._number(fileobj)
+        except ValueError:
+            for fd, known in self._objects.items():
+                if known is fileobj:
+                    return fd
+            raise
+
+    # What the standard library's transports ask `loop._selector`, to describe themselves in their repr.
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """The registration of `fileobj` in the form of the `selectors` module; KeyError if there is none."""
+        fd = self._known_number(fileobj)
+        reader, writer = self.readers.get(fd), self.writers.get(fd)
+        events = (selectors.EVENT_READ if reader else 0) | (selectors.EVENT_WRITE if writer else 0)
+        if not events:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return selectors.SelectorKey(self._objects.get(fd, fd), fd, events, (reader, writer))
+
+    def get_map(self) -> dict[int, selectors.SelectorKey]:
+        """All registrations, by descriptor."""
+        return {fd: self.get_key(fd) for fd in self._descriptors()}
+
+    def _descriptors(self) -> Iterator[int]:
+        yield from self.readers
+        yield from (fd for fd in self.writers if fd not in self.readers)
+
+    @abc.abstractmethod
+    def watch(self, fd: int, read: bool, write: bool) -> None:
+        """Ask the kernel for exactly these events of `fd` from now on. Raises OSError if it refuses."""
+
+    @abc.abstractmethod
+    def poll(self, ready: collections.deque[Handle]) -> int:
+        """Append the handles of what is ready now, without waiting; return the number of descriptors."""
+
+    @abc.abstractmethod
+    async def wait(self) -> None:
+        """Return when the next `poll` is likely to find something. Cancelled like any trio wait."""
+
+    # Whether registrations take effect only in `poll` and `before_idle`.
+    lazy = False
+
+    def before_idle(self) -> None:
+        """Called when the loop is about to wait."""
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """The loop begins to run; `nursery` is open until it stops."""
+
+    def stop(self) -> None:
+        """The loop stops running; what is registered stays."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release what the kernel holds. The poller is not used afterwards, but for questions."""
+
+
+if sys.platform != "win32":
+    if hasattr(select, "epoll"):
+        READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+
+        def _new_queue() -> Any:
+            return select.epoll()
+    else:
+        from ._kqueue import READ, WRITE, Kqueue
+
+        def _new_queue() -> Any:
+            return Kqueue()
+
+    class NestedPoller(Poller):
+        """An epoll of our own, awaited by trio as one descriptor.
+
+        Some facts about epoll, and what follows. A registration belongs to the open file, not to its number: it vanishes
+        when the last descriptor of the file is closed, unseen by us. So a number that we believe registered may not be, when it
+        was closed and given out again; MOD then fails with ENOENT and we ADD. An epoll is itself readable while one of its registrations is ready, which is what trio awaits.
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._queue = _new_queue()
+            self._watched: set[int] = set()
+
+        def watch(self, fd: int, read: bool, write: bool) -> None:
+            events = (READ if read else 0) | (WRITE if write else 0)
+            if not events:
+                self._watched.discard(fd)
+                self._queue.unregister(fd)
+            elif fd in self._watched:
+                try:
+                    self._queue.modify(fd, events)
+                except FileNotFoundError:
+                    self._queue.register(fd, events)
+            else:
+                self._queue.register(fd, events)
+                self._watched.add(fd)
+
+        def poll(self, ready: collections.deque[Handle]) -> int:
+            # With callbacks to run and only the self-pipe watched, nothing of interest can be found: a thread that
+            # appends to `ready` writes to the pipe only while the loop is idle.
+            if ready and len(self._watched) <= 1:
+                return 0
+            events = self._queue.poll(0, MAX_EVENTS)
+            readers, writers = self.readers, self.writers
+            for fd, mask in events:
+                # An error or a hang-up shows to both directions, so that the callback meets it in its system call.
+                if mask & ~WRITE:
+                    handle = readers.get(fd)
+                    if handle is not None:
+                        if handle._cancelled:
+                            self.remove_reader(fd)
+                        else:
+                            ready.append(handle)
+                if mask & ~READ:
+                    handle = writers.get(fd)
+                    if handle is not None:
+                        if handle._cancelled:
+                            self.remove_writer(fd)
+                        else:
+                            ready.append(handle)
+            return len(events)
+
+        async def wait(self) -> None:
+            await trio.lowlevel.wait_readable(self._queue.fileno())
+
+        def close(self) -> None:
+            self._queue.close()
+
+
+def new_poller(kind: str | None) -> Poller:
+    """The poller called `kind`, "nested" or "task"; None chooses the best that this platform has."""
+    from ._task_poller import TaskPoller
+
+    if kind not in (None, "nested", "task"):
+        raise ValueError(f"poller must be 'nested', 'task' or None, not {kind!r}")
+    if kind == "task" or sys.platform == "win32":
+        return TaskPoller()
+    return NestedPoller()

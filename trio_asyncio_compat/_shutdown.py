@@ -1,0 +1,69 @@
+"""What is closed when `open_loop` ends, in order. Asyncio-flavoured: the loop itself runs it, as its last task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._loop import TrioEventLoop
+
+# Tasks that are started by others while these unwind are cancelled in their turn; a program in which each
+# cancelled task starts another is left after this many rounds.
+MAX_ROUNDS = 100
+
+
+async def shut_down(loop: TrioEventLoop) -> None:
+    """Close everything that is open in `loop`. Never raises; errors go to the loop's exception handler.
+
+    This is itself a task, queued behind the callbacks that were ready when the block ended: they have run once.
+    """
+    for close in (_cancel_all, _close_generators, _close_executor, _close_transports, _cancel_all):
+        try:
+            await close(loop)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            loop.call_exception_handler({"message": "error while the loop was shut down", "exception": exc})
+
+
+async def _cancel_all(loop: TrioEventLoop) -> None:
+    """Cancel asyncio's tasks and trio's together, since each may need the other to unwind."""
+    for _ in range(MAX_ROUNDS):
+        running: list[asyncio.Future[Any]] = [
+            task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()
+        ]
+        running += loop._calls
+        if not running:
+            return
+        for future in running:
+            future.cancel("the event loop is shutting down")
+        await asyncio.wait(running)
+        for future in running:
+            if not future.cancelled() and (exc := future.exception()) is not None:
+                loop.call_exception_handler(
+                    {"message": "unhandled exception while the loop was shut down", "exception": exc, "task": future}
+                )
+
+
+async def _close_generators(loop: TrioEventLoop) -> None:
+    await loop.shutdown_asyncgens()
+
+
+async def _close_executor(loop: TrioEventLoop) -> None:
+    await loop.shutdown_default_executor()
+
+
+async def _close_transports(loop: TrioEventLoop) -> None:
+    for server in list(loop._servers):
+        server.close()
+    processes = [transport for transport in loop._processes if transport.get_returncode() is None]
+    for transport in [*loop._processes, *loop._pipes]:
+        transport.close()
+    for transport in list(loop._transports.values()):
+        transport.abort()
+    if processes:
+        await asyncio.wait([asyncio.ensure_future(transport._wait()) for transport in processes])
+    # connection_lost of the transports is queued now; what their protocols queue in answer comes after.
+    for _ in range(2):
+        await asyncio.sleep(0)

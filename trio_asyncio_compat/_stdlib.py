@@ -1,0 +1,174 @@
+"""Every private name of asyncio that this package uses, with its type.
+
+asyncio has no public way to write an event loop in Python by extending its own; the names below are the ones
+that alternative loops have relied on for years. They are gathered here so that one look shows what a new Python could
+break, and `tests/test_private_names.py` checks each of them on the running Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from asyncio import base_events, events, selector_events, sslproto, trsock
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import collections
+    import concurrent.futures
+    import contextvars
+    import socket
+    import weakref
+    from collections.abc import Callable
+
+    class Handle(asyncio.Handle):
+        """`asyncio.Handle` with the attributes that the loop itself reads."""
+
+        _callback: Callable[..., object] | None
+        _args: tuple[Any, ...] | None
+        _cancelled: bool
+        _context: contextvars.Context
+        _source_traceback: list[Any] | None
+
+        def __init__(
+            self,
+            callback: Callable[..., object],
+            args: tuple[Any, ...],
+            loop: asyncio.AbstractEventLoop,
+            context: contextvars.Context | None = None,
+        ) -> None: ...
+        def _run(self) -> None: ...
+
+    class TimerHandle(Handle):
+        """`asyncio.TimerHandle`, likewise."""
+
+        _scheduled: bool
+        _when: float
+
+        def __init__(
+            self,
+            when: float,
+            callback: Callable[..., object],
+            args: tuple[Any, ...],
+            loop: asyncio.AbstractEventLoop,
+            context: contextvars.Context | None = None,
+        ) -> None: ...
+        def when(self) -> float: ...
+
+    ThreadSafeHandle = Handle
+
+    class SelectorLoop(asyncio.SelectorEventLoop):
+        """`asyncio.SelectorEventLoop` with the attributes and hooks that a loop built on it uses."""
+
+        _ready: collections.deque[Handle]
+        _scheduled: list[Any]
+        _closed: bool
+        _stopping: bool
+        _debug: bool
+        _thread_id: int | None
+        _clock_resolution: float
+        _current_handle: Handle | None
+        _default_executor: concurrent.futures.Executor | None
+        _executor_shutdown_called: bool
+        _selector: Any
+        _ssock: socket.socket
+        _csock: socket.socket | None
+        _transports: weakref.WeakValueDictionary[int, Any]
+        _signal_handlers: dict[int, Handle]
+        _task_factory: Any
+
+        def __init__(self, selector: Any = None) -> None: ...
+        def _check_closed(self) -> None: ...
+        def _check_running(self) -> None: ...
+        def _check_thread(self) -> None: ...
+        def _check_callback(self, callback: object, method: str) -> None: ...
+        def _check_signal(self, sig: int) -> None: ...
+        def _check_default_executor(self) -> None: ...
+        def _handle_signal(self, sig: int) -> None: ...
+        def _write_to_self(self) -> None: ...
+        def _ensure_fd_no_transport(self, fd: object) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+        def _start_serving(
+            self, protocol_factory: Any, sock: socket.socket, sslcontext: Any = None, server: Any = None, *args: Any, **options: Any
+        ) -> None: ...
+        def _make_read_pipe_transport(self, *args: Any, **options: Any) -> Any: ...
+        def _make_write_pipe_transport(self, *args: Any, **options: Any) -> Any: ...
+
+    class SocketTransport(asyncio.Transport):
+        """`asyncio.selector_events._SelectorSocketTransport`."""
+
+        _loop: SelectorLoop
+        _sock: socket.socket
+        _sock_fd: int
+        _protocol: Any
+        _buffer: collections.deque[memoryview]
+        _buffer_size: int
+        _conn_lost: int
+        _closing: bool
+        _eof: bool
+        _empty_waiter: asyncio.Future[None] | None
+
+        def __init__(self, loop: Any, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None, **options: Any) -> None: ...
+        def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
+        def _maybe_pause_protocol(self) -> None: ...
+        def _maybe_resume_protocol(self) -> None: ...
+        def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+        def _read_ready__on_eof(self) -> None: ...
+
+    class TransportSocket:
+        """`asyncio.trsock.TransportSocket`."""
+
+        def __init__(self, sock: socket.socket) -> None: ...
+
+    class SSLProtocol(asyncio.BufferedProtocol):
+        """`asyncio.sslproto.SSLProtocol`."""
+
+        _app_transport: asyncio.Transport
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+    class UnixSubprocessTransport(asyncio.SubprocessTransport):
+        """`asyncio.unix_events._UnixSubprocessTransport`."""
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+        def _process_exited(self, returncode: int) -> None: ...
+        async def _wait(self) -> int: ...
+
+    logger: logging.Logger
+else:
+    Handle = events.Handle
+    TimerHandle = events.TimerHandle
+    # Handles of call_soon_threadsafe lock themselves since Python 3.14, so that one can be cancelled from its thread.
+    ThreadSafeHandle = getattr(events, "_ThreadSafeHandle", events.Handle)
+    SelectorLoop = asyncio.SelectorEventLoop
+    SocketTransport = selector_events._SelectorSocketTransport
+    TransportSocket = trsock.TransportSocket
+    SSLProtocol = sslproto.SSLProtocol
+    if sys.platform != "win32":
+        from asyncio.unix_events import _UnixSubprocessTransport as UnixSubprocessTransport
+
+set_running_loop: Callable[[asyncio.AbstractEventLoop | None], None] = asyncio._set_running_loop
+get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop
+format_handle: Callable[[asyncio.Handle], str] = base_events._format_handle  # type: ignore[attr-defined]
+
+# What the classes above must have on every Python, for the test: the loop's hooks and attributes by class.
+USED_NAMES: dict[Any, tuple[str, ...]] = {
+    SelectorLoop: tuple(
+        """_check_closed _check_running _check_thread _check_callback _check_signal _check_default_executor _handle_signal
+        _write_to_self _ensure_fd_no_transport _set_coroutine_origin_tracking _asyncgen_firstiter_hook
+        _asyncgen_finalizer_hook _start_serving _add_reader _remove_reader _add_writer _remove_writer _add_callback
+        _add_callback_signalsafe _timer_handle_cancelled _make_socket_transport _make_ssl_transport
+        _make_read_pipe_transport _make_write_pipe_transport _make_subprocess_transport""".split()
+    ),
+    SocketTransport: tuple(
+        """_fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost _read_ready__on_eof
+        _read_ready__data_received""".split()
+    ),
+    Handle: ("_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"),
+    TimerHandle: ("_scheduled", "_when"),
+}
+
+__all__ = ["logger"]

@@ -1,0 +1,191 @@
+"""The socket transport: the standard library's protocol with its users, with reading and writing of our own.
+
+Created by the loop's `_make_socket_transport` and under its TLS transports.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import os
+import socket
+from typing import Any
+
+from ._stdlib import SocketTransport, logger
+
+# glibc serves allocations above 128 KiB by mmap: a fresh buffer of the standard library's 256 KiB costs three system calls and
+# their page faults at every read, several times the read itself for small messages.
+SMALL_READ = 64 * 1024
+BULK_READ = 256 * 1024
+# asyncio's threshold for logging writes to a connection that is lost.
+LOG_AFTER_LOST_WRITES = 5
+
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+_IOV_MAX = os.sysconf("SC_IOV_MAX") if _HAS_SENDMSG and hasattr(os, "sysconf") else 1
+
+_Bytes = bytes | bytearray | memoryview
+
+
+class TrioSocketTransport(SocketTransport):
+    """A stream socket with adaptive reads and writes that never copy what is not sent yet.
+
+    Invariants: `_buffer` holds non-empty views of immutable bytes in the order written, `_buffer_size` their
+    length in bytes; the descriptor is watched for writing exactly while `_buffer` is not empty.
+    """
+
+    _buffer_factory = collections.deque
+
+    def __init__(
+        self, loop: Any, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None, **options: Any
+    ) -> None:
+        self._buffer_size = 0
+        self._bulk = False
+        super().__init__(loop, sock, protocol, waiter, extra, server, **options)
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes accepted but not yet taken by the system."""
+        # The base class empties the buffer when the connection is lost.
+        return self._buffer_size if self._buffer else 0
+
+    def _read_ready__data_received(self) -> None:
+        if self._conn_lost:
+            return
+        try:
+            if self._bulk:
+                view = self._loop._bulk_buffer
+                size = self._sock.recv_into(view)
+                data = bytes(view[:size])
+                self._bulk = size > SMALL_READ
+            else:
+                data = self._sock.recv(SMALL_READ)
+                self._bulk = len(data) == SMALL_READ
+        except (BlockingIOError, InterruptedError):
+            return
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal read error on socket transport")
+            return
+        if not data:
+            self._read_ready__on_eof()
+            return
+        try:
+            self._protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
+
+    def write(self, data: _Bytes) -> None:
+        """Send `data`, now as far as the system takes it, the rest when it can.
+
+        `data` may be changed by the caller afterwards. Raises TypeError for something that is not bytes-like, RuntimeError
+        after `write_eof` or while `loop.sendfile` uses the transport.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        self._check_writable("write")
+        if not data:
+            return
+        if self._conn_lost:
+            self._count_lost_write()
+            return
+        sent = 0
+        if not self._buffer:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._fatal_error(exc, "Fatal write error on socket transport")
+                return
+            if sent == (len(data) if type(data) is bytes else memoryview(data).nbytes):
+                return
+            self._watch_writable()
+        self._append(data, sent)
+        self._maybe_pause_protocol()
+
+    def writelines(self, list_of_data: Any) -> None:
+        """Send the pieces in order, with one system call where the system can."""
+        self._check_writable("writelines")
+        pieces = [data for data in list_of_data if data]
+        if not pieces:
+            return
+        if self._conn_lost:
+            self._count_lost_write()
+            return
+        idle = not self._buffer
+        for data in pieces:
+            self._append(data, 0)
+        if idle:
+            self._write_pending()
+            if self._buffer:
+                self._watch_writable()
+        self._maybe_pause_protocol()
+
+    def _check_writable(self, method: str) -> None:
+        if self._eof:
+            raise RuntimeError(f"Cannot call {method}() after write_eof()")
+        if self._empty_waiter is not None:
+            raise RuntimeError(f"unable to {method}; sendfile is in progress")
+
+    def _count_lost_write(self) -> None:
+        if self._conn_lost >= LOG_AFTER_LOST_WRITES:
+            logger.warning("socket.send() raised exception.")
+        self._conn_lost += 1
+
+    def _append(self, data: _Bytes, sent: int) -> None:
+        """Keep what follows the first `sent` bytes of `data`; only what the caller could change is copied."""
+        view = memoryview(data)
+        if type(data) is not bytes:
+            view = memoryview(view.cast("B")[sent:].tobytes())
+        elif sent:
+            view = view[sent:]
+        self._buffer.append(view)
+        self._buffer_size += len(view)
+
+    def _watch_writable(self) -> None:
+        options = {"context": self._context} if hasattr(self, "_context") else {}
+        self._loop._add_writer(self._sock_fd, self._write_pending, **options)
+
+    def _write_pending(self) -> None:
+        """Send what waits. The base class's `_write_ready` of several Pythons, in one."""
+        if self._conn_lost:
+            return
+        buffer = self._buffer
+        try:
+            if len(buffer) == 1 or not _HAS_SENDMSG:
+                sent = self._sock.send(buffer[0])
+            else:
+                sent = self._sock.sendmsg(itertools.islice(buffer, _IOV_MAX))
+        except (BlockingIOError, InterruptedError):
+            return
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._loop._remove_writer(self._sock_fd)
+            buffer.clear()
+            self._fatal_error(exc, "Fatal write error on socket transport")
+            if self._empty_waiter is not None:
+                self._empty_waiter.set_exception(exc)
+            return
+        self._buffer_size -= sent
+        while sent:
+            view = buffer.popleft()
+            if len(view) > sent:
+                buffer.appendleft(view[sent:])
+                break
+            sent -= len(view)
+        self._maybe_resume_protocol()  # may write again
+        if not buffer:
+            self._loop._remove_writer(self._sock_fd)
+            if self._empty_waiter is not None:
+                self._empty_waiter.set_result(None)
+            if self._closing:
+                if not self._conn_lost:
+                    self._conn_lost += 1
+                    self._call_connection_lost(None)
+            elif self._eof:
+                self._sock.shutdown(socket.SHUT_WR)

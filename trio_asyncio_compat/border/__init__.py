@@ -1,0 +1,1 @@
+"""The border: trio code calls asyncio code and the other way round."""
