@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._scheduler import Scheduler
-from ._stdlib import Handle, ThreadSafeHandle
+from ._stdlib import Handle
 from ._trio_private import is_interrupt_handler
 
 if TYPE_CHECKING:
@@ -22,22 +22,18 @@ if TYPE_CHECKING:
 
     from ._stdlib import SelectorLoop
 
-_TURNS = {Scheduler.turn.__code__, Scheduler._run_watched.__code__}
-_RUNS = {Handle._run.__code__, ThreadSafeHandle._run.__code__}
-_FIRST_STEP = Scheduler.run_now.__code__
+# The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
+_CALLERS = {Scheduler._run_ready.__code__, Scheduler._run_watched.__code__, Scheduler.run_now.__code__}
 
 
 def callback_running(frame: FrameType | None) -> FrameType | None:
     """The scheduler's frame that called the asyncio callback which `frame` is in; None in any other code."""
     deeper = False
     while frame is not None:
-        caller = frame.f_back
-        if deeper and frame.f_code is _FIRST_STEP:
-            return frame
-        if frame.f_code in _RUNS and caller is not None and caller.f_code in _TURNS:
-            return caller if deeper else None
+        if frame.f_code in _CALLERS:
+            return frame if deeper else None
         deeper = True
-        frame = caller
+        frame = frame.f_back
     return None
 
 

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
-from . import _signals
+from . import _signals, _stdlib
 from ._calls import TrioCall
 from ._driven import drive
 from ._flavour import run_as_asyncio
+from ._handles import Handle, TimerHandle
 from ._interrupts import InterruptGuard
 from ._processes import Children
 from ._pump import Pump
 from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
-from ._stdlib import Handle, SelectorLoop, SSLProtocol, ThreadSafeHandle, TimerHandle, logger
+from ._stdlib import SelectorLoop, SSLProtocol, ThreadSafeHandle, logger
 from ._threads import WorkerPool
 from ._transports import BULK_READ, TrioSocketTransport
 from ._waiting import Wait
@@ -139,18 +140,25 @@ class TrioEventLoop(SelectorLoop):
 
         From another thread use `call_soon_threadsafe`. Raises RuntimeError if the loop is closed.
         """
-        if self._closed:
-            self._check_closed()
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_soon")
-        handle = Handle(callback, args, self, context)
-        if handle._source_traceback:
-            del handle._source_traceback[-1]
+        if self._closed or self._debug:
+            handle = self._debug_handle("call_soon", callback, args, context)
+        else:
+            handle = Handle(callback, args, self, context)
         scheduler = self._scheduler
         scheduler.ready.append(handle)
         if scheduler.idle:
             self._pump.wake()
+        return handle
+
+    def _debug_handle(
+        self, method: str, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> _stdlib.Handle:
+        """The handle of a checked call: for a loop in debug mode, and for a closed one, which raises."""
+        self._check_closed()
+        self._check_thread()
+        self._check_callback(callback, method)
+        handle = _stdlib.Handle(callback, args, self, context)
+        _forget_callers(handle, 2)
         return handle
 
     def call_soon_threadsafe(
@@ -161,8 +169,7 @@ class TrioEventLoop(SelectorLoop):
         if self._debug:
             self._check_callback(callback, "call_soon_threadsafe")
         handle = ThreadSafeHandle(callback, args, self, context)
-        if handle._source_traceback:
-            del handle._source_traceback[-1]
+        _forget_callers(handle, 1)
         scheduler = self._scheduler
         scheduler.ready.append(handle)
         if scheduler.idle:
@@ -175,10 +182,10 @@ class TrioEventLoop(SelectorLoop):
         """Run `callback(*args)` in `delay` seconds; at once, in the next turn, if that is not positive."""
         if delay is None:
             raise TypeError("delay must not be None")
-        timer = self.call_at(self._scheduler.time() + delay, callback, *args, context=context)
-        if timer._source_traceback:  # type: ignore[attr-defined]
-            del timer._source_traceback[-1]  # type: ignore[attr-defined]
-        return timer
+        when = self._scheduler.time() + delay
+        if self._closed or self._debug:
+            return self._debug_timer("call_later", when, callback, args, context)
+        return self._add_timer(when, TimerHandle(when, callback, args, self, context))
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -186,21 +193,29 @@ class TrioEventLoop(SelectorLoop):
         """Run `callback(*args)` when `time()` has reached `when`; timers of one instant run in the order they were made."""
         if when is None:
             raise TypeError("when cannot be None")
-        if self._closed:
-            self._check_closed()
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_at")
-        timer = TimerHandle(when, callback, args, self, context)
-        if timer._source_traceback:
-            del timer._source_traceback[-1]
+        if self._closed or self._debug:
+            return self._debug_timer("call_at", when, callback, args, context)
+        return self._add_timer(when, TimerHandle(when, callback, args, self, context))
+
+    def _debug_timer(
+        self, method: str, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> asyncio.TimerHandle:
+        """`_debug_handle` for timers."""
+        self._check_closed()
+        self._check_thread()
+        self._check_callback(callback, method)
+        timer = _stdlib.TimerHandle(when, callback, args, self, context)
+        _forget_callers(timer, 2)
+        return self._add_timer(when, timer)
+
+    def _add_timer(self, when: float, timer: _stdlib.TimerHandle) -> asyncio.TimerHandle:
         scheduler = self._scheduler
         scheduler.add_timer(when, timer)
         if scheduler.idle and scheduler.timers[0][2] is timer:
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
-    def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
+    def _timer_handle_cancelled(self, handle: _stdlib.TimerHandle) -> None:
         if not handle._scheduled:
             return
         scheduler = self._scheduler
@@ -212,13 +227,13 @@ class TrioEventLoop(SelectorLoop):
             if head is handle:
                 self._pump.retime()
 
-    def _add_callback(self, handle: Handle) -> None:
+    def _add_callback(self, handle: _stdlib.Handle) -> None:
         if not handle._cancelled:
             self._scheduler.ready.append(handle)
             if self._scheduler.idle:
                 self._pump.wake()
 
-    def _add_callback_signalsafe(self, handle: Handle) -> None:
+    def _add_callback_signalsafe(self, handle: _stdlib.Handle) -> None:
         if not handle._cancelled:
             self._scheduler.ready.append(handle)
             if self._scheduler.idle:
@@ -226,9 +241,9 @@ class TrioEventLoop(SelectorLoop):
 
     # Descriptors
 
-    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> Handle:
+    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
         self._check_closed()
-        handle = Handle(callback, args, self, context)
+        handle = _stdlib.Handle(callback, args, self, context)
         self._poller.add_reader(fd, handle)
         if self._poller.lazy:
             self._registrations_changed()
@@ -237,9 +252,9 @@ class TrioEventLoop(SelectorLoop):
     def _remove_reader(self, fd: Any) -> bool:
         return not self._closed and self._poller.remove_reader(fd)
 
-    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> Handle:
+    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
         self._check_closed()
-        handle = Handle(callback, args, self, context)
+        handle = _stdlib.Handle(callback, args, self, context)
         self._poller.add_writer(fd, handle)
         if self._poller.lazy:
             self._registrations_changed()
@@ -453,7 +468,7 @@ class TrioEventLoop(SelectorLoop):
         self._check_signal(sig)
         self._check_closed()
         before = self._signal_handlers.get(sig)
-        self._signal_handlers[sig] = Handle(callback, args, self, None)
+        self._signal_handlers[sig] = _stdlib.Handle(callback, args, self)
         try:
             _signals.install(sig, self._handle_signal)
         except BaseException:
@@ -472,6 +487,12 @@ class TrioEventLoop(SelectorLoop):
             return False
         _signals.restore(sig, self._guard.handler)
         return True
+
+
+def _forget_callers(handle: _stdlib.Handle, frames: int) -> None:
+    """End the source traceback of a handle at the code that called the loop, so many frames above the constructor."""
+    if handle._source_traceback:
+        del handle._source_traceback[-frames:]
 
 
 def new_event_loop() -> TrioEventLoop:

@@ -11,7 +11,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ._stdlib import format_handle, logger
+from ._stdlib import ThreadSafeHandle, format_handle, logger, report_callback_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,17 +87,34 @@ class Scheduler:
         events = self._poller.poll(ready)
         if self.timers:
             self._move_due_timers()
+        self._run_ready()
+        return events
+
+    def _run_ready(self) -> None:
+        """Call what is ready now. Every frame above this one is the user's."""
+        ready = self.ready
         popleft = ready.popleft
         if self._loop._debug:
             for _ in range(len(ready)):
                 self._run_watched(popleft())
-        else:
-            for _ in range(len(ready)):
-                handle = popleft()
-                if not handle._cancelled:
-                    handle._run()
-            handle = None  # type: ignore[assignment]  # a kept handle would keep its callback's objects alive
-        return events
+            return
+        handle = None
+        for _ in range(len(ready)):
+            handle = popleft()
+            if handle._cancelled:
+                continue
+            if type(handle) is ThreadSafeHandle:
+                # Locked while it runs, since Python 3.14.
+                handle._run()
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)  # type: ignore[arg-type, misc]
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                report_callback_error(handle, exc)
+        # A handle kept here would keep the callback's objects alive.
+        del handle
 
     def run_now(self, handle: Handle) -> None:
         """Run `handle` in the current context, out of turn: the first step of a task that an adapter starts."""

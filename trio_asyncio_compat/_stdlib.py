@@ -8,9 +8,10 @@ break, and `tests/test_private_names.py` checks each of them on the running Pyth
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
-from asyncio import base_events, events, selector_events, sslproto, trsock
+from asyncio import base_events, events, format_helpers, selector_events, sslproto, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,22 @@ else:
 set_running_loop: Callable[[asyncio.AbstractEventLoop | None], None] = asyncio._set_running_loop
 get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop
 format_handle: Callable[[asyncio.Handle], str] = base_events._format_handle  # type: ignore[attr-defined]
+
+# Where Handle._run says which callback raised. `debug` decides since Python 3.12 whether arguments are shown.
+_format_callback: Callable[..., str] = format_helpers._format_callback_source  # type: ignore[attr-defined]
+_SHOWS_BY_DEBUG = "debug" in inspect.signature(_format_callback).parameters
+
+
+def report_callback_error(handle: Handle, exc: BaseException) -> None:
+    """Tell the loop's exception handler what `asyncio.Handle` tells it when its callback has raised."""
+    loop: Any = handle._loop  # type: ignore[attr-defined]
+    options = {"debug": loop.get_debug()} if _SHOWS_BY_DEBUG else {}
+    callback = _format_callback(handle._callback, handle._args, **options)
+    context = {"message": f"Exception in callback {callback}", "exception": exc, "handle": handle}
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
+
 
 # What the classes above must have on every Python, for the test: the loop's hooks and attributes by class.
 USED_NAMES: dict[Any, tuple[str, ...]] = {
