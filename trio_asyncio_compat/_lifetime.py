@@ -147,7 +147,8 @@ def run(fn: Callable[..., Awaitable[T]] | Coroutine[Any, Any, T], *args: Any, de
     async def main() -> T:
         async with open_loop(debug=debug):
             if inspect.iscoroutine(fn):
-                return await aio_as_trio(fn)  # type: ignore[no-any-return]
+                result: T = await aio_as_trio(fn)
+                return result
             awaitable = fn(*args)
             if not inspect.isawaitable(awaitable):
                 raise TypeError(f"run() takes an async function; {fn!r} returned {awaitable!r} instead of something to await")

@@ -7,13 +7,14 @@ library's, on top of it. A loop is *hosted* (opened by `open_loop`, `_lifetime.p
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 import sys
 import threading
 import time
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 import trio
 
@@ -38,6 +39,9 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Awaitable, Callable, Coroutine
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # How long the asyncio side may keep trio's other tasks waiting while it is busy, in seconds.
 DEFAULT_SLICE_LENGTH = 0.001
@@ -134,7 +138,7 @@ class TrioEventLoop(SelectorLoop):
     # Callbacks
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Run `callback(*args)` in the next turn, after what is queued already.
 
@@ -162,7 +166,7 @@ class TrioEventLoop(SelectorLoop):
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """`call_soon` for other threads, signal handlers and finalisers."""
         self._check_closed()
@@ -177,7 +181,7 @@ class TrioEventLoop(SelectorLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run `callback(*args)` in `delay` seconds; at once, in the next turn, if that is not positive."""
         if delay is None:
@@ -188,7 +192,7 @@ class TrioEventLoop(SelectorLoop):
         return self._add_timer(when, TimerHandle(when, callback, args, self, context))
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Run `callback(*args)` when `time()` has reached `when`; timers of one instant run in the order they were made."""
         if when is None:
@@ -351,9 +355,9 @@ class TrioEventLoop(SelectorLoop):
 
     # Threads and names
 
-    def run_in_executor(  # type: ignore[override]
-        self, executor: concurrent.futures.Executor | None, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self, executor: concurrent.futures.Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """Call `func(*args)` in `executor`; the Future is resolved with what it returns or raises.
 
         None means the default: the one given to `set_default_executor`, else trio's worker threads, in which
@@ -361,7 +365,7 @@ class TrioEventLoop(SelectorLoop):
         """
         self._check_closed()
         if executor is not None or self._default_executor is not None:
-            return super().run_in_executor(executor, func, *args)  # type: ignore[return-value]
+            return super().run_in_executor(executor, func, *args)
         if self._debug:
             self._check_callback(func, "run_in_executor")
         self._check_default_executor()
@@ -371,13 +375,16 @@ class TrioEventLoop(SelectorLoop):
                 self._workers.start(self._nursery, abandon=not self._hosted)
         return self._workers.submit(func, args)
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # type: ignore[override, unused-ignore]
         """Let the default executor finish what it has, and end its threads; nothing more can be submitted to it.
 
         After `timeout` seconds a RuntimeWarning is given, and the threads are left to end by themselves.
         """
         if self._default_executor is not None:
-            await (super().shutdown_default_executor(timeout) if sys.version_info >= (3, 12) else super().shutdown_default_executor())
+            if sys.version_info >= (3, 12):
+                await super().shutdown_default_executor(timeout)
+            else:
+                await super().shutdown_default_executor()
         self._executor_shutdown_called = True
         if self._workers is None:
             return
@@ -389,15 +396,16 @@ class TrioEventLoop(SelectorLoop):
                 f"The executor did not finishing joining its threads within {timeout} seconds.", RuntimeWarning, stacklevel=2
             )
 
-    async def getaddrinfo(  # type: ignore[override]
+    async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> list[Any]:
         """`trio.socket.getaddrinfo`, with trio's custom resolver if one is set; cancellation returns at once."""
         if not self._debug:
-            return await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)  # type: ignore[no-any-return]
+            infos: list[Any] = await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)
+            return infos
         logger.debug("Get address info %r:%r, family=%r, type=%r, proto=%r, flags=%r", host, port, family, type, proto, flags)
         start = time.perf_counter()
-        infos: list[Any] = await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)
+        infos = await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)
         seconds = time.perf_counter() - start
         level = logger.info if seconds >= self.slow_callback_duration else logger.debug
         level("Getting address info %r:%r took %.3fms: %r", host, port, seconds * 1e3, infos)

@@ -36,7 +36,7 @@ class Poller(abc.ABC):
     def __init__(self) -> None:
         self.readers: dict[int, Handle] = {}
         self.writers: dict[int, Handle] = {}
-        self._objects: dict[int, object] = {}
+        self._objects: dict[int, Any] = {}
 
     def add_reader(self, fileobj: Any, handle: Handle) -> None:
         """Have `handle` run in each turn in which `fileobj` is readable; the handle before it is cancelled.

@@ -108,7 +108,7 @@ class Scheduler:
                 handle._run()
                 continue
             try:
-                handle._context.run(handle._callback, *handle._args)  # type: ignore[arg-type, misc]
+                handle._context.run(handle._callback, *handle._args)  # type: ignore[arg-type]
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:

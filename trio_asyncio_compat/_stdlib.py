@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import sys
 from asyncio import base_events, events, format_helpers, selector_events, sslproto, trsock
 from asyncio.log import logger
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
         """`asyncio.Handle` with the attributes that the loop itself reads."""
 
         _callback: Callable[..., object] | None
-        _args: tuple[Any, ...] | None
+        _args: Any
+        _loop: Any
+        _repr: str | None
         _cancelled: bool
         _context: contextvars.Context
         _source_traceback: list[Any] | None
@@ -86,6 +87,10 @@ if TYPE_CHECKING:
         def _check_callback(self, callback: object, method: str) -> None: ...
         def _check_signal(self, sig: int) -> None: ...
         def _check_default_executor(self) -> None: ...
+        def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> Handle: ...
+        def _remove_reader(self, fd: Any) -> bool: ...
+        def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> Handle: ...
+        def _remove_writer(self, fd: Any) -> bool: ...
         def _handle_signal(self, sig: int) -> None: ...
         def _write_to_self(self) -> None: ...
         def _ensure_fd_no_transport(self, fd: object) -> None: ...
@@ -101,7 +106,7 @@ if TYPE_CHECKING:
     class SocketTransport(asyncio.Transport):
         """`asyncio.selector_events._SelectorSocketTransport`."""
 
-        _loop: SelectorLoop
+        _loop: Any
         _sock: socket.socket
         _sock_fd: int
         _protocol: Any
@@ -138,7 +143,6 @@ if TYPE_CHECKING:
         def _process_exited(self, returncode: int) -> None: ...
         async def _wait(self) -> int: ...
 
-    logger: logging.Logger
 else:
     Handle = events.Handle
     TimerHandle = events.TimerHandle
@@ -156,13 +160,13 @@ get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_
 format_handle: Callable[[asyncio.Handle], str] = base_events._format_handle  # type: ignore[attr-defined]
 
 # Where Handle._run says which callback raised. `debug` decides since Python 3.12 whether arguments are shown.
-_format_callback: Callable[..., str] = format_helpers._format_callback_source  # type: ignore[attr-defined]
+_format_callback: Callable[..., str] = format_helpers._format_callback_source
 _SHOWS_BY_DEBUG = "debug" in inspect.signature(_format_callback).parameters
 
 
 def report_callback_error(handle: Handle, exc: BaseException) -> None:
     """Tell the loop's exception handler what `asyncio.Handle` tells it when its callback has raised."""
-    loop: Any = handle._loop  # type: ignore[attr-defined]
+    loop = handle._loop
     options = {"debug": loop.get_debug()} if _SHOWS_BY_DEBUG else {}
     callback = _format_callback(handle._callback, handle._args, **options)
     context = {"message": f"Exception in callback {callback}", "exception": exc, "handle": handle}

@@ -132,7 +132,7 @@ class WorkerPool:
             self._jobs.put(None)
 
     def _take_waiting(self) -> list[_Job]:
-        jobs = []
+        jobs: list[_Job] = []
         while True:
             try:
                 job = self._jobs.get_nowait()

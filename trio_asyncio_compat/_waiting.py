@@ -114,7 +114,7 @@ async def wait_undisturbed(loop: TrioEventLoop, future: asyncio.Future[Any]) -> 
     with trio.CancelScope(shield=True):
         wait = Wait(loop, future, lambda reason: None)
         await wait.wait()
-        return wait.requested
+    return wait.requested
 
 
 def _interrupt_later(requested: BaseException | None) -> None:
