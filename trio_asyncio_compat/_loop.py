@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 import socket
 import sys
 import threading
@@ -485,6 +486,11 @@ class TrioEventLoop(SelectorLoop):
             else:
                 self._signal_handlers[sig] = before
             raise
+
+    def _handle_signal(self, sig: int) -> None:
+        if sys.platform != "win32" and sig == signal.SIGCHLD:
+            self._add_callback_signalsafe(_stdlib.Handle(self._children.reap_ended, (), self))
+        super()._handle_signal(sig)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Give `sig` back its default; tell whether there was a handler."""

@@ -6,6 +6,7 @@ No child watcher and no SIGCHLD handler, so subprocesses work in any thread and 
 from __future__ import annotations
 
 import os
+import select
 from typing import TYPE_CHECKING
 
 import trio
@@ -25,12 +26,12 @@ UNKNOWN_STATUS = 255
 class Children:
     """The child processes of one loop that are still running.
 
-    Invariant: `_pidfds` are open and have a reader in the loop.
+    Invariant: the pidfds are open and have a reader in the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._pidfds: set[int] = set()
+        self._by_pidfd: dict[int, tuple[int, Callable[[int], object]]] = {}
 
     def notify_exit(self, pid: int, exited: Callable[[int], object]) -> None:
         """Call `exited(returncode)` in the loop once the child `pid` has ended."""
@@ -41,22 +42,34 @@ class Children:
             self._wait_in_thread(pid, exited)
             return
 
-        def ready() -> None:
-            self._forget(pidfd)
-            exited(_reap(pid))
+        self._loop.add_reader(pidfd, self._reap, pidfd)
+        self._by_pidfd[pidfd] = (pid, exited)
 
-        self._loop.add_reader(pidfd, ready)
-        self._pidfds.add(pidfd)
+    def reap_ended(self) -> None:
+        """Reap the children that have ended already.
+
+        Before the program's own SIGCHLD handler, that is: it may be one that reaps whatever has ended (asyncio's
+        FastChildWatcher, the first process of a container), and the exit status can be had only once.
+        """
+        poll = select.poll()
+        for pidfd in self._by_pidfd:
+            poll.register(pidfd, select.POLLIN)
+        for pidfd, _ in poll.poll(0):
+            self._reap(pidfd)
 
     def close(self) -> None:
         """Stop noticing: the loop closes."""
-        for pidfd in list(self._pidfds):
+        for pidfd in list(self._by_pidfd):
             self._forget(pidfd)
 
-    def _forget(self, pidfd: int) -> None:
-        self._pidfds.discard(pidfd)
+    def _reap(self, pidfd: int) -> None:
+        pid, exited = self._forget(pidfd)
+        exited(_wait(pid))
+
+    def _forget(self, pidfd: int) -> tuple[int, Callable[[int], object]]:
         self._loop.remove_reader(pidfd)
         os.close(pidfd)
+        return self._by_pidfd.pop(pidfd)
 
     def _wait_in_thread(self, pid: int, exited: Callable[[int], object]) -> None:
         def deliver(returncode: outcome.Outcome[int]) -> None:
@@ -67,10 +80,10 @@ class Children:
                     raise
                 logger.warning("Loop %r that handles pid %r is closed", self._loop, pid)
 
-        trio.lowlevel.start_thread_soon(lambda: _reap(pid), deliver, name=f"waitpid-{pid}")
+        trio.lowlevel.start_thread_soon(lambda: _wait(pid), deliver, name=f"waitpid-{pid}")
 
 
-def _reap(pid: int) -> int:
+def _wait(pid: int) -> int:
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:

@@ -11,7 +11,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ._stdlib import ThreadSafeHandle, format_handle, logger, report_callback_error
+from ._stdlib import ThreadSafeHandle, log_slow_callback, report_callback_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,6 +163,6 @@ class Scheduler:
             handle._run()
             seconds = time.perf_counter() - start
             if seconds >= loop.slow_callback_duration:
-                logger.warning("Executing %s took %.3f seconds", format_handle(handle), seconds)
+                log_slow_callback(handle, seconds)
         finally:
             loop._current_handle = None

@@ -155,9 +155,23 @@ else:
     if sys.platform != "win32":
         from asyncio.unix_events import _UnixSubprocessTransport as UnixSubprocessTransport
 
-set_running_loop: Callable[[asyncio.AbstractEventLoop | None], None] = asyncio._set_running_loop
-get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop
-format_handle: Callable[[asyncio.Handle], str] = base_events._format_handle  # type: ignore[attr-defined]
+
+def set_running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+    """`asyncio._set_running_loop`, looked up at each call: it exists in C and in Python, and a program may choose."""
+    events._set_running_loop(loop)
+
+
+def get_running_loop() -> asyncio.AbstractEventLoop | None:
+    """`asyncio._get_running_loop`, likewise."""
+    return events._get_running_loop()
+
+
+def log_slow_callback(handle: Handle, seconds: float) -> None:
+    """What asyncio's debug mode says of a callback that took `seconds`."""
+    module: Any = base_events
+    module.logger.warning("Executing %s took %.3f seconds", module._format_handle(handle), seconds)
+
+
 
 # Where Handle._run says which callback raised. `debug` decides since Python 3.12 whether arguments are shown.
 _format_callback: Callable[..., str] = format_helpers._format_callback_source
