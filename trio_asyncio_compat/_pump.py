@@ -64,6 +64,8 @@ class Pump:
             self._deadline = math.inf
             with trio.CancelScope(shield=True) as self._scope:
                 while not scheduler.stopping:
+                    if self._poller.lazy:
+                        await self._poller.settle()
                     self.slice()
                     if scheduler.stopping:
                         break

@@ -134,8 +134,11 @@ class Poller(abc.ABC):
     async def wait(self) -> None:
         """Return when the next `poll` is likely to find something. Cancelled like any trio wait."""
 
-    # Whether registrations take effect only in `poll` and `before_idle`.
+    # Whether registrations take effect only in `poll` and `before_idle`, and events are found only by `settle`.
     lazy = False
+
+    async def settle(self) -> None:
+        """Give trio the time to find what is ready. Awaited before each turn if the poller is lazy."""
 
     def before_idle(self) -> None:
         """Called when the loop is about to wait."""

@@ -131,7 +131,7 @@ class Scheduler:
         end = time.perf_counter() + self._slice_length
         while True:
             events = self.turn()
-            if self.stopping or (not self.ready and events < 2) or time.perf_counter() >= end:
+            if self.stopping or (not self.ready and events < 2) or self._poller.lazy or time.perf_counter() >= end:
                 return
 
     def _move_due_timers(self) -> None:

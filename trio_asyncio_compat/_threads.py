@@ -7,6 +7,7 @@ the loop runs, and takes jobs from a queue; a job's result comes back by `call_s
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import os
 import queue
@@ -69,6 +70,9 @@ def _set_exception(future: asyncio.Future[Any], exc: BaseException) -> None:
         error = RuntimeError("a function run in an executor raised StopIteration")
         error.__cause__ = exc
         exc = error
+    elif type(exc) is concurrent.futures.CancelledError:
+        # The function waited for a concurrent future; asyncio hands its cancellation on as its own kind.
+        exc = asyncio.CancelledError(*exc.args)
     future.set_exception(exc)
 
 
