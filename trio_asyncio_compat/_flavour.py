@@ -44,6 +44,8 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     try:
         function()
     finally:
+        # An exception's traceback keeps this frame, which must not keep what it called.
+        del function
         set_running_loop(outer)
         sys.set_asyncgen_hooks(*hooks)
         sniffio.thread_local.name = library

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import signal
 import socket
 import sys
@@ -443,14 +444,13 @@ class TrioEventLoop(SelectorLoop):
         idle, scheduler.idle = scheduler.idle, False
         try:
             task = asyncio.Task(coroutine, loop=self, context=context)
-            handle = scheduler.ready.pop()
-            if getattr(handle._callback, "__self__", None) is task:
-                run_as_asyncio(self, lambda: scheduler.run_now(handle))
-            else:
-                # A finaliser has queued something behind it: leave both to the pump.
-                scheduler.ready.append(handle)
+            if getattr(scheduler.ready[-1]._callback, "__self__", None) is task:
+                run_as_asyncio(self, functools.partial(scheduler.run_now, scheduler.ready.pop()))
+            # Otherwise a finaliser has queued something behind it: leave both to the pump.
             return task
         finally:
+            # What the step raised keeps this frame through its traceback, and the task keeps what it raised.
+            task = None  # type: ignore[assignment]
             scheduler.idle = idle
             if idle and scheduler.ready:
                 self._pump.wake()

@@ -118,8 +118,12 @@ class Scheduler:
 
     def run_now(self, handle: Handle) -> None:
         """Run `handle` in the current context, out of turn: the first step of a task that an adapter starts."""
-        if handle._callback is not None and handle._args is not None:
-            handle._callback(*handle._args)
+        if handle._callback is not None:
+            try:
+                handle._callback(*handle._args)
+            finally:
+                # See _run_watched.
+                del handle
 
     def slice(self) -> None:
         """Make turns while callbacks are ready, for about the slice length at most.
@@ -166,3 +170,5 @@ class Scheduler:
                 log_slow_callback(handle, seconds)
         finally:
             loop._current_handle = None
+            # An exception of the callback keeps this frame through its traceback: a handle left in it would close a cycle.
+            del handle
