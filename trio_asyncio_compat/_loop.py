@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+# The locking handles of Python 3.14 call the plain ones' constructor.
+_THREADSAFE_FRAMES = 1 if ThreadSafeHandle is _stdlib.Handle else 2
 # How long the asyncio side may keep trio's other tasks waiting while it is busy, in seconds.
 DEFAULT_SLICE_LENGTH = 0.001
 
@@ -175,7 +177,7 @@ class TrioEventLoop(SelectorLoop):
         if self._debug:
             self._check_callback(callback, "call_soon_threadsafe")
         handle = ThreadSafeHandle(callback, args, self, context)
-        _forget_callers(handle, 1)
+        _forget_callers(handle, _THREADSAFE_FRAMES)
         scheduler = self._scheduler
         scheduler.ready.append(handle)
         if scheduler.idle:

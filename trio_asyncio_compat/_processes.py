@@ -5,6 +5,7 @@ No child watcher and no SIGCHLD handler, so subprocesses work in any thread and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from typing import TYPE_CHECKING
@@ -72,15 +73,21 @@ class Children:
         return self._by_pidfd.pop(pidfd)
 
     def _wait_in_thread(self, pid: int, exited: Callable[[int], object]) -> None:
-        def deliver(returncode: outcome.Outcome[int]) -> None:
+        def wait_for_end() -> None:
+            # Not reaped here: until the loop does it, the number stays the child's, and may be sent a signal.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+        def deliver(ended: outcome.Outcome[None]) -> None:
             try:
-                self._loop.call_soon_threadsafe(exited, returncode.unwrap())
+                self._loop.call_soon_threadsafe(lambda: exited(_wait(pid)))
             except RuntimeError:
                 if not self._loop.is_closed():
                     raise
+                _wait(pid)
                 logger.warning("Loop %r that handles pid %r is closed", self._loop, pid)
 
-        trio.lowlevel.start_thread_soon(lambda: _wait(pid), deliver, name=f"waitpid-{pid}")
+        trio.lowlevel.start_thread_soon(wait_for_end, deliver, name=f"waitpid-{pid}")
 
 
 def _wait(pid: int) -> int:

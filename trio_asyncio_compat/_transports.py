@@ -156,10 +156,7 @@ class TrioSocketTransport(SocketTransport):
             return
         buffer = self._buffer
         try:
-            if len(buffer) == 1 or not _HAS_SENDMSG:
-                sent = self._sock.send(buffer[0])
-            else:
-                sent = self._sock.sendmsg(itertools.islice(buffer, _IOV_MAX))
+            sent = self._sock.sendmsg(itertools.islice(buffer, _IOV_MAX)) if _HAS_SENDMSG else self._sock.send(buffer[0])
         except (BlockingIOError, InterruptedError):
             return
         except (SystemExit, KeyboardInterrupt):
