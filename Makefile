@@ -1,0 +1,25 @@
+# Each target makes its own virtual environment; PYTHON chooses the interpreter, VENV where it goes.
+PYTHON ?= python3
+VENV ?= .venv
+
+.PHONY: demo test lint types
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,lint]'
+	touch $@
+
+# The main job: aiohttp, unmodified, inside trio.run.
+demo: $(VENV)/.installed
+	$(VENV)/bin/python examples/aiohttp_under_trio.py
+
+# Our own tests, and CPython's test.test_asyncio on our loop.
+test: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.installed
+	$(VENV)/bin/mypy

@@ -1,0 +1,31 @@
+"""CPython's asyncio suite on our loop, under pytest: one test per module of the suite."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .verdict import Verdict, judge, modules
+
+HAS_SUITE = importlib.util.find_spec("test") is not None and importlib.util.find_spec("test.test_asyncio") is not None
+# A Python may be packaged without its own tests; nothing of ours can then run here.
+pytestmark = pytest.mark.skipif(not HAS_SUITE, reason="this Python comes without test.test_asyncio")
+
+
+@pytest.fixture(scope="module")
+def verdicts(request: pytest.FixtureRequest) -> Iterator[dict[str, concurrent.futures.Future[Verdict]]]:
+    """The chosen modules, running on all cores while the tests wait for one after the other."""
+    chosen = [item.callspec.params["module"] for item in request.session.items if item.fspath == request.node.fspath]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {module: pool.submit(judge, module) for module in chosen}
+
+
+@pytest.mark.parametrize("module", modules() if HAS_SUITE else [])
+def test_cpython_suite_passes_on_our_loop(module: str, verdicts: dict[str, concurrent.futures.Future[Verdict]]) -> None:
+    verdict = verdicts[module].result()
+    print(verdict)
+    assert verdict.good, "\n\n".join([str(verdict), *verdict.differences.values()])
