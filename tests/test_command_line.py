@@ -1,0 +1,163 @@
+"""`python -m trio_asyncio_compat` behaves as `python` does, but for the loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import asyncio, sys
+
+async def main():
+    print("argv", sys.argv[1:], __name__, sys.path[0])
+    print("loop", type(asyncio.get_running_loop()).__name__)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def run(folder: Path, *arguments: str, ours: bool, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *(["-m", "trio_asyncio_compat"] if ours else []), *arguments]
+    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, text=True, timeout=60)
+
+
+def run_both(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run under our command and under plain python; the same must come out, but for the name of the loop."""
+    ours, plain = (run(folder, *arguments, ours=ours, stdin=stdin) for ours in (True, False))
+    assert ours.stderr == plain.stderr
+    assert ours.stdout.replace("TrioEventLoop", "_UnixSelectorEventLoop") == plain.stdout
+    assert ours.returncode == plain.returncode
+    return ours
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def test_a_script_runs_on_our_loop(folder: Path) -> None:
+    assert "loop TrioEventLoop" in run_both(folder, "app.py", "one", "--two", "-m").stdout
+
+
+def test_a_script_in_another_folder(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    run_both(folder / "sub", str(folder / "app.py"))
+
+
+def test_a_module(folder: Path) -> None:
+    assert "loop TrioEventLoop" in run_both(folder, "-m", "app", "one", "-c").stdout
+
+
+def test_a_package(folder: Path) -> None:
+    (folder / "package").mkdir()
+    (folder / "package" / "__init__.py").write_text("")
+    (folder / "package" / "__main__.py").write_text("from . import other; print(__package__, __spec__.name)\n" + PROGRAM)
+    (folder / "package" / "other.py").write_text("print('imported')")
+    run_both(folder, "-m", "package", "x")
+
+
+def test_code(folder: Path) -> None:
+    run_both(folder, "-c", "import sys, app, asyncio; print(sys.argv, '__file__' in globals()); asyncio.run(app.main())", "a", "--help")
+
+
+def test_standard_input(folder: Path) -> None:
+    run_both(folder, "-", "a", stdin=PROGRAM)
+
+
+def test_a_folder_and_a_zip_file(folder: Path) -> None:
+    (folder / "dir").mkdir()
+    (folder / "dir" / "__main__.py").write_text(PROGRAM)
+    run_both(folder, "dir")
+    with zipfile.ZipFile(folder / "app.zip", "w") as archive:
+        archive.writestr("__main__.py", PROGRAM)
+    run_both(folder, "app.zip", "x")
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "sys.exit()", "sys.exit('said so')", "raise SystemExit(4)", "os._exit(5)"])
+def test_the_exit_status(folder: Path, end: str) -> None:
+    run_both(folder, "-c", f"import asyncio, sys, os\nasync def main():\n    await asyncio.sleep(0)\n    {end}\nasyncio.run(main())")
+
+
+def test_a_traceback_has_only_the_programs_frames(folder: Path) -> None:
+    (folder / "fails.py").write_text("import asyncio\nasync def main():\n    await asyncio.sleep(0)\n    1/0\nasyncio.run(main())\n")
+    result = run_both(folder, "fails.py")
+    assert "ZeroDivisionError" in result.stderr
+    assert "trio_asyncio_compat" not in result.stderr
+    run_both(folder, "-m", "fails_not_here")
+
+
+def test_errors_that_come_before_the_program(folder: Path) -> None:
+    (folder / "broken.py").write_text("x = (\n")
+    run_both(folder, "broken.py")
+    run_both(folder, "missing.py")
+    run_both(folder, "-m", "missing")
+    run_both(folder, "-c", "x = (")
+
+
+def test_ways_to_make_a_loop(folder: Path) -> None:
+    code = """
+import asyncio
+async def main(): return type(asyncio.get_running_loop()).__name__
+print(asyncio.run(main()))
+with asyncio.Runner() as runner: print(runner.run(main()))
+loop = asyncio.new_event_loop()
+print(loop.run_until_complete(main()))
+loop.close()
+"""
+    assert run(folder, "-c", code, ours=True).stdout.split() == ["TrioEventLoop"] * 3
+
+
+def test_no_warning_reaches_the_program() -> None:
+    code = "import asyncio\nasync def main(): pass\nasyncio.run(main())"
+    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "trio_asyncio_compat", "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_objects_of_the_program_can_be_pickled(folder: Path) -> None:
+    (folder / "pickles.py").write_text(
+        "import pickle\nclass Thing: pass\nprint(type(pickle.loads(pickle.dumps(Thing()))) is Thing)\n"
+        "import atexit; atexit.register(lambda: print('still here', Thing))\n"
+    )
+    assert run_both(folder, "pickles.py").stdout.startswith("True")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_ctrl_c_ends_the_program_as_it_ends_python(folder: Path, ours: bool) -> None:
+    (folder / "waits.py").write_text(
+        "import asyncio\n"
+        "async def main():\n"
+        "    try:\n"
+        "        print('ready', flush=True)\n"
+        "        await asyncio.sleep(3600)\n"
+        "    finally:\n"
+        "        print('cleaned up', flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, *(["-m", "trio_asyncio_compat"] if ours else []), "waits.py"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out == "cleaned up\n"
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert process.returncode == -signal.SIGINT
+
+
+def test_help_explains_the_command() -> None:
+    result = subprocess.run([sys.executable, "-m", "trio_asyncio_compat", "--help"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    assert "-m MODULE" in result.stdout
+    assert "Runs an asyncio program on trio" in result.stdout
+    result = subprocess.run([sys.executable, "-m", "trio_asyncio_compat"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert "usage" in result.stderr

@@ -1,0 +1,55 @@
+"""Every code block of README and docs is run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[object]:
+    """The code blocks in `language`, each with its page and number as the test's name."""
+    return [
+        pytest.param(match[2], id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, match in enumerate(BLOCK.finditer(page.read_text()))
+        if match[1] == language
+    ]
+
+
+def test_blocks_are_of_known_kinds() -> None:
+    kinds = {match[1] for page in PAGES for match in BLOCK.finditer(page.read_text())}
+    assert kinds <= {"python", "console"}
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_block_runs_without_a_warning(code: str, tmp_path: Path) -> None:
+    (tmp_path / "block.py").write_text(code)
+    command = [sys.executable, "-X", "dev", "-W", "error", "block.py"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout or "print" not in code
+
+
+@pytest.mark.parametrize("text", blocks("console"))
+def test_console_block_names_commands_that_exist(text: str) -> None:
+    for line in text.splitlines():
+        assert line.startswith("$ "), line
+        words = line[2:].split()
+        if words[0] == "make":
+            # What a target runs is run elsewhere: `demo` by test_examples, `test` is this.
+            listed = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+            assert listed.returncode == 0, listed.stderr
+        else:
+            assert words[:2] == ["python", "-m"], line
+            shown = subprocess.run([sys.executable, "-m", words[2], "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+            assert shown.returncode == 0, shown.stderr
+            for option in (word for word in words[3:] if word.startswith("--")):
+                assert option in shown.stdout, f"{option} is no option of {words[2]}"

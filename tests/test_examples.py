@@ -1,0 +1,34 @@
+"""Every program in examples/ runs, says what it should, and leaves stderr empty."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+SAYS = {
+    "aiohttp_under_trio.py": [
+        "fetched 200 different pages, the last one says 'hello 199'",
+        "the websocket answered ['ONE', 'TWO', 'THREE']",
+        "the slow request was cancelled by trio",
+        "trio worked meanwhile: yes",
+        "closed",
+    ],
+}
+
+
+def test_each_example_is_listed() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == SAYS.keys()
+
+
+@pytest.mark.parametrize("name", SAYS)
+@pytest.mark.parametrize("flags", [[], ["-X", "dev", "-W", "error"]], ids=["plain", "dev"])
+def test_example_runs_and_stderr_stays_empty(name: str, flags: list[str]) -> None:
+    command = [sys.executable, *flags, str(EXAMPLES / name)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == SAYS[name]
