@@ -1,0 +1,154 @@
+/* Load for the echo benchmarks: many connections from one epoll loop, each sending a message when the last has come back.
+ *
+ *   load PORT CONNECTIONS BYTES SECONDS   prints {"messages": N, "seconds": S, "p50": US, "p99": US} after a warm-up
+ *   load serve                            an echo server, as the ceiling: prints its port, runs until killed
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVENTS = 1024, MAX_SAMPLES = 4000000, BUFFER = 1 << 20 };
+
+struct connection {
+    int fd;
+    size_t to_send, to_receive;
+    double began;
+};
+
+static char buffer[BUFFER];
+static float samples[MAX_SAMPLES];
+
+static void fail(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+static int by_value(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static void watch(int epoll, int operation, int fd, uint32_t events, void *data) {
+    struct epoll_event event = {.events = events, .data.ptr = data};
+    if (epoll_ctl(epoll, operation, fd, &event) < 0) fail("epoll_ctl");
+}
+
+/* Send what is left of the message; watch for writing only while the socket is full. */
+static void push(int epoll, struct connection *c, int was_full) {
+    while (c->to_send) {
+        ssize_t n = send(c->fd, buffer, c->to_send < BUFFER ? c->to_send : BUFFER, 0);
+        if (n < 0) {
+            if (errno != EAGAIN) fail("send");
+            if (!was_full) watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLOUT, c);
+            return;
+        }
+        c->to_send -= n;
+    }
+    if (was_full) watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
+}
+
+static void begin(int epoll, struct connection *c, size_t bytes) {
+    c->to_send = c->to_receive = bytes;
+    c->began = now();
+    push(epoll, c, 0);
+}
+
+static int load(int port, int connections, size_t bytes, double seconds) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct connection *all = calloc(connections, sizeof *all);
+    struct epoll_event events[EVENTS];
+    int epoll = epoll_create1(0), one = 1;
+    for (int i = 0; i < connections; i++) {
+        int fd = all[i].fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("connect");
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, &all[i]);
+        begin(epoll, &all[i], bytes);
+    }
+    double start = now() + seconds / 4, end = start + seconds, time;
+    long messages = 0;
+    while ((time = now()) < end) {
+        int n = epoll_wait(epoll, events, EVENTS, 1000);
+        for (int i = 0; i < n; i++) {
+            struct connection *c = events[i].data.ptr;
+            if (events[i].events & EPOLLOUT) push(epoll, c, 1);
+            if (!(events[i].events & ~EPOLLOUT)) continue;
+            ssize_t got = recv(c->fd, buffer, BUFFER, 0);
+            if (got == 0) return fprintf(stderr, "the server closed a connection\n"), 1;
+            if (got < 0 && errno == EAGAIN) continue;
+            if (got < 0) fail("recv");
+            c->to_receive -= got;
+            if (c->to_receive) continue;
+            double at = now();
+            if (at >= start) {
+                if (messages < MAX_SAMPLES) samples[messages] = (at - c->began) * 1e6;
+                messages++;
+            }
+            begin(epoll, c, bytes);
+        }
+    }
+    long count = messages < MAX_SAMPLES ? messages : MAX_SAMPLES;
+    qsort(samples, count, sizeof *samples, by_value);
+    printf("{\"messages\": %ld, \"seconds\": %f, \"p50\": %.1f, \"p99\": %.1f}\n", messages, time - start,
+           count ? samples[count / 2] : 0.0, count ? samples[count * 99 / 100] : 0.0);
+    return 0;
+}
+
+static int serve(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    struct epoll_event events[EVENTS];
+    int listener = socket(AF_INET, SOCK_STREAM, 0), epoll = epoll_create1(0), one = 1;
+    if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 1024) < 0) fail("listen");
+    getsockname(listener, (struct sockaddr *)&address, &length);
+    printf("%d\n", ntohs(address.sin_port));
+    fflush(stdout);
+    watch(epoll, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
+    for (;;) {
+        int n = epoll_wait(epoll, events, EVENTS, -1);
+        for (int i = 0; i < n; i++) {
+            if (!events[i].data.ptr) {
+                int fd = accept(listener, NULL, NULL);
+                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+                watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, (void *)(long)fd);
+                continue;
+            }
+            int fd = (int)(long)events[i].data.ptr;
+            ssize_t got = recv(fd, buffer, BUFFER, 0);
+            if (got <= 0) {
+                close(fd);
+                continue;
+            }
+            /* Blocking: this end may wait, the peer keeps reading. */
+            for (ssize_t sent = 0, m; sent < got; sent += m)
+                if ((m = send(fd, buffer + sent, got - sent, MSG_NOSIGNAL)) < 0) {
+                    close(fd);
+                    break;
+                }
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && !strcmp(argv[1], "serve")) return serve();
+    if (argc == 5) return load(atoi(argv[1]), atoi(argv[2]), strtoul(argv[3], NULL, 10), atof(argv[4]));
+    fprintf(stderr, "usage: load PORT CONNECTIONS BYTES SECONDS | load serve\n");
+    return 2;
+}

@@ -1,0 +1,68 @@
+"""The loops that are compared, each by the way its users run a program on it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Main = Callable[[], Awaitable[Any]]
+
+
+def _ours(main: Main) -> Any:
+    """Hosted, called from trio code."""
+    import trio
+
+    from trio_asyncio_compat import aio_as_trio, open_loop
+
+    async def hosted() -> Any:
+        async with open_loop():
+            return await aio_as_trio(main)()
+
+    return trio.run(hosted)
+
+
+def _ours_driven(main: Main) -> Any:
+    from trio_asyncio_compat import TrioEventLoop
+
+    with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
+        return runner.run(main())  # type: ignore[arg-type]
+
+
+def _asyncio(main: Main) -> Any:
+    return asyncio.run(main())  # type: ignore[arg-type]
+
+
+def _uvloop(main: Main) -> Any:
+    import uvloop
+
+    return uvloop.run(main())
+
+
+def _trio_asyncio(main: Main) -> Any:
+    import trio_asyncio
+
+    return trio_asyncio.run(trio_asyncio.aio_as_trio(main))
+
+
+RUNNERS: dict[str, Callable[[Main], Any]] = {
+    "ours": _ours,
+    "ours-driven": _ours_driven,
+    "asyncio": _asyncio,
+    "uvloop": _uvloop,
+    "trio-asyncio": _trio_asyncio,
+}
+DEFAULT = ("ours", "asyncio", "uvloop", "trio-asyncio")
+DISTRIBUTIONS = {"ours": "trio-asyncio-compat", "ours-driven": "trio-asyncio-compat", "uvloop": "uvloop", "trio-asyncio": "trio-asyncio"}
+
+
+def missing(loop: str) -> bool:
+    """Whether the package of `loop` is not installed."""
+    if loop == "asyncio" or loop.startswith("ours"):
+        return False
+    try:
+        importlib.metadata.version(DISTRIBUTIONS[loop])
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False
