@@ -34,15 +34,15 @@ def main() -> int:
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="rows whose name contains or matches this")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each loop in each row (default: 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a measurement (default: 1)")
-    parser.add_argument("--loops", default=",".join(DEFAULT), help=f"of {', '.join(RUNNERS)} (default: %(default)s); ratios are of the first")
+    parser.add_argument(
+        "--loops", default=",".join(DEFAULT), help=f"of {', '.join(RUNNERS)} (default: %(default)s); ratios are of the first"
+    )
     parser.add_argument("--ceiling", action="store_true", help="also measure an echo server in C: the load generator's own limit")
     parser.add_argument("--json", metavar="FILE", help="write all measurements here")
     parser.add_argument("--list", action="store_true", help="only list the rows")
     options = parser.parse_args()
 
-    rows = [
-        row for row in [*cpu.ROWS, *echo.ROWS] if any(part in row or fnmatch.fnmatchcase(row, part) for part in options.rows)
-    ]
+    rows = [row for row in [*cpu.ROWS, *echo.ROWS] if any(part in row or fnmatch.fnmatchcase(row, part) for part in options.rows)]
     if options.list:
         print("\n".join(rows))
         return 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-Main = Callable[[], Awaitable[Any]]
+Main = Callable[[], Coroutine[Any, Any, Any]]
 
 
 def _ours(main: Main) -> Any:
@@ -27,11 +27,11 @@ def _ours_driven(main: Main) -> Any:
     from trio_asyncio_compat import TrioEventLoop
 
     with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
-        return runner.run(main())  # type: ignore[arg-type]
+        return runner.run(main())
 
 
 def _asyncio(main: Main) -> Any:
-    return asyncio.run(main())  # type: ignore[arg-type]
+    return asyncio.run(main())
 
 
 def _uvloop(main: Main) -> Any:

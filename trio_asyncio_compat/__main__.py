@@ -60,9 +60,9 @@ def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
             return kind, argv[0][2:], argv[1:]
     if argv and (argv[0] == "-" or not argv[0].startswith("-")):
         return "file", argv[0], argv[1:]
-    # What is left is a request for help or a mistake; argparse answers both.
+    # What is left is a request for help or a mistake; argparse answers both, and exits.
     parser.parse_args(argv)
-    parser.error("nothing to run")
+    return parser.error("nothing to run")
 
 
 def _make_default() -> None:

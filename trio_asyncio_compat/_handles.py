@@ -36,9 +36,7 @@ class TimerHandle(_stdlib.TimerHandle):
 
     __slots__ = ()
 
-    def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: Any, context: Context | None
-    ) -> None:
+    def __init__(self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: Any, context: Context | None) -> None:
         self._context = copy_context() if context is None else context
         self._loop = loop
         self._callback = callback

@@ -141,9 +141,7 @@ class TrioEventLoop(SelectorLoop):
 
     # Callbacks
 
-    def call_soon(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None) -> asyncio.Handle:
         """Run `callback(*args)` in the next turn, after what is queued already.
 
         From another thread use `call_soon_threadsafe`. Raises RuntimeError if the loop is closed.
@@ -339,7 +337,16 @@ class TrioEventLoop(SelectorLoop):
     if sys.platform != "win32":
 
         async def _make_subprocess_transport(
-            self, protocol: Any, args: Any, shell: Any, stdin: Any, stdout: Any, stderr: Any, bufsize: Any, extra: Any = None, **options: Any
+            self,
+            protocol: Any,
+            args: Any,
+            shell: Any,
+            stdin: Any,
+            stdout: Any,
+            stderr: Any,
+            bufsize: Any,
+            extra: Any = None,
+            **options: Any,
         ) -> UnixSubprocessTransport:
             waiter = self.create_future()
             transport = UnixSubprocessTransport(
@@ -359,9 +366,7 @@ class TrioEventLoop(SelectorLoop):
 
     # Threads and names
 
-    def run_in_executor(
-        self, executor: concurrent.futures.Executor | None, func: Callable[[*Ts], T], *args: *Ts
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: concurrent.futures.Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Call `func(*args)` in `executor`; the Future is resolved with what it returns or raises.
 
         None means the default: the one given to `set_default_executor`, else trio's worker threads, in which
@@ -396,13 +401,9 @@ class TrioEventLoop(SelectorLoop):
             async with asyncio.timeout(timeout):
                 await self._workers.shut_down()
         except TimeoutError:
-            warnings.warn(
-                f"The executor did not finishing joining its threads within {timeout} seconds.", RuntimeWarning, stacklevel=2
-            )
+            warnings.warn(f"The executor did not finishing joining its threads within {timeout} seconds.", RuntimeWarning, stacklevel=2)
 
-    async def getaddrinfo(
-        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-    ) -> list[Any]:
+    async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:
         """`trio.socket.getaddrinfo`, with trio's custom resolver if one is set; cancellation returns at once."""
         if not self._debug:
             infos: list[Any] = await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)
@@ -514,5 +515,3 @@ def _forget_callers(handle: _stdlib.Handle, frames: int) -> None:
 def new_event_loop() -> TrioEventLoop:
     """A new loop, to be driven from synchronous code: the loop factory for `asyncio.Runner`, uvicorn and others."""
     return TrioEventLoop()
-
-

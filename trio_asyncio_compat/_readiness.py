@@ -1,7 +1,8 @@
 """Which descriptors are ready: the loop's own poller, and how trio waits for it.
 
 `NestedPoller` keeps an epoll (kqueue on macOS) of its own and lets one trio task wait for that one descriptor.
-`TaskPoller` (`_task_poller.py`) has a trio task per descriptor and works wherever trio does. The loop registers handles; the scheduler calls
+`TaskPoller` (`_task_poller.py`) has a trio task per descriptor and works wherever trio does.
+The loop registers handles; the scheduler calls
 `poll` once a turn; the pump awaits `wait` while it is idle.
 """
 
@@ -171,7 +172,8 @@ if sys.platform != "win32":
 
         Some facts about epoll, and what follows. A registration belongs to the open file, not to its number: it vanishes
         when the last descriptor of the file is closed, unseen by us. So a number that we believe registered may not be, when it
-        was closed and given out again; MOD then fails with ENOENT and we ADD. An epoll is itself readable while one of its registrations is ready, which is what trio awaits.
+        was closed and given out again; MOD then fails with ENOENT and we ADD.
+        An epoll is itself readable while one of its registrations is ready, which is what trio awaits.
         """
 
         def __init__(self) -> None:

@@ -30,9 +30,7 @@ async def shut_down(loop: TrioEventLoop) -> None:
 async def _cancel_all(loop: TrioEventLoop) -> None:
     """Cancel asyncio's tasks and trio's together, since each may need the other to unwind."""
     for _ in range(MAX_ROUNDS):
-        running: list[asyncio.Future[Any]] = [
-            task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()
-        ]
+        running: list[asyncio.Future[Any]] = [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()]
         running += loop._calls
         if not running:
             return

@@ -117,7 +117,9 @@ if TYPE_CHECKING:
         _eof: bool
         _empty_waiter: asyncio.Future[None] | None
 
-        def __init__(self, loop: Any, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None, **options: Any) -> None: ...
+        def __init__(
+            self, loop: Any, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None, **options: Any
+        ) -> None: ...
         def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
         def _maybe_pause_protocol(self) -> None: ...
         def _maybe_resume_protocol(self) -> None: ...
@@ -153,7 +155,9 @@ else:
     TransportSocket = trsock.TransportSocket
     SSLProtocol = sslproto.SSLProtocol
     if sys.platform != "win32":
-        from asyncio.unix_events import _UnixSubprocessTransport as UnixSubprocessTransport
+        from asyncio import unix_events
+
+        UnixSubprocessTransport = unix_events._UnixSubprocessTransport
 
 
 def set_running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
@@ -170,7 +174,6 @@ def log_slow_callback(handle: Handle, seconds: float) -> None:
     """What asyncio's debug mode says of a callback that took `seconds`."""
     module: Any = base_events
     module.logger.warning("Executing %s took %.3f seconds", module._format_handle(handle), seconds)
-
 
 
 # Where Handle._run says which callback raised. `debug` decides since Python 3.12 whether arguments are shown.
@@ -190,20 +193,20 @@ def report_callback_error(handle: Handle, exc: BaseException) -> None:
 
 
 # What the classes above must have on every Python, for the test: the loop's hooks and attributes by class.
-USED_NAMES: dict[Any, tuple[str, ...]] = {
-    SelectorLoop: tuple(
-        """_check_closed _check_running _check_thread _check_callback _check_signal _check_default_executor _handle_signal
-        _write_to_self _ensure_fd_no_transport _set_coroutine_origin_tracking _asyncgen_firstiter_hook
-        _asyncgen_finalizer_hook _start_serving _add_reader _remove_reader _add_writer _remove_writer _add_callback
-        _add_callback_signalsafe _timer_handle_cancelled _make_socket_transport _make_ssl_transport
-        _make_read_pipe_transport _make_write_pipe_transport _make_subprocess_transport""".split()
-    ),
-    SocketTransport: tuple(
-        """_fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost _read_ready__on_eof
-        _read_ready__data_received""".split()
-    ),
-    Handle: ("_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"),
-    TimerHandle: ("_scheduled", "_when"),
+_LOOP_NAMES = """
+_check_closed _check_running _check_thread _check_callback _check_signal _check_default_executor _handle_signal _write_to_self
+_ensure_fd_no_transport _set_coroutine_origin_tracking _asyncgen_firstiter_hook _asyncgen_finalizer_hook _start_serving
+_add_reader _remove_reader _add_writer _remove_writer _add_callback _add_callback_signalsafe _timer_handle_cancelled
+_make_socket_transport _make_ssl_transport _make_read_pipe_transport _make_write_pipe_transport _make_subprocess_transport
+"""
+_TRANSPORT_NAMES = """
+_fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost _read_ready__on_eof _read_ready__data_received
+"""
+USED_NAMES: dict[Any, list[str]] = {
+    SelectorLoop: _LOOP_NAMES.split(),
+    SocketTransport: _TRANSPORT_NAMES.split(),
+    Handle: ["_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"],
+    TimerHandle: ["_scheduled", "_when"],
 }
 
 __all__ = ["logger"]

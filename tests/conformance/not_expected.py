@@ -10,7 +10,9 @@ import dataclasses
 import fnmatch
 import sys
 
-_WAKEUP = "mocks asyncio.unix_events.signal to see set_wakeup_fd() called; the wakeup descriptor is trio's, and our handlers are set elsewhere"
+_WAKEUP = (
+    "mocks asyncio.unix_events.signal to see set_wakeup_fd() called; the wakeup descriptor is trio's, and our handlers are set elsewhere"
+)
 _SOCKET = "mocks the socket module inside asyncio.base_events to answer getaddrinfo(); names are resolved by trio.socket"
 
 

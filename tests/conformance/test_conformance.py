@@ -6,6 +6,7 @@ import concurrent.futures
 import importlib.util
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.skipif(not HAS_SUITE, reason="this Python comes without
 @pytest.fixture(scope="module")
 def verdicts(request: pytest.FixtureRequest) -> Iterator[dict[str, concurrent.futures.Future[Verdict]]]:
     """The chosen modules, running on all cores while the tests wait for one after the other."""
-    chosen = [item.callspec.params["module"] for item in request.session.items if item.fspath == request.node.fspath]
+    items: list[Any] = [item for item in request.session.items if item.path == request.node.path]
+    chosen = [item.callspec.params["module"] for item in items]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {module: pool.submit(judge, module) for module in chosen}
 

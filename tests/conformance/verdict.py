@@ -44,7 +44,7 @@ class Verdict:
 
     def __str__(self) -> str:
         report = self.report
-        count = {name: 0 for name in ("pass", "skip", "fail", "error", "hang")}
+        count = dict.fromkeys(("pass", "skip", "fail", "error", "hang"), 0)
         for outcome in report.outcomes.values():
             count[outcome.result] += 1
         results = ", ".join(f"{number} {name}" for name, number in count.items() if number)

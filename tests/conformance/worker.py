@@ -96,9 +96,7 @@ def main() -> None:
             reporter.write(ends=options.module, result="skip", text=str(exc))
             tests = []
         chosen = [
-            test
-            for test in tests
-            if short_id(test) not in options.without and (options.only is None or short_id(test) in options.only)
+            test for test in tests if short_id(test) not in options.without and (options.only is None or short_id(test) in options.only)
         ]
         # A suite again: it runs the fixtures of classes and of the module.
         unittest.TestSuite(chosen).run(reporter)

@@ -16,7 +16,7 @@ from .._stdlib import get_running_loop
 from .._waiting import wait_for_future
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine
     from typing import ParamSpec, TypeVar
 
     P = ParamSpec("P")

@@ -1,0 +1,69 @@
+"""Fixtures of the tests of the public API: each runs on the standard library's loop and on ours, hosted and driven, with both pollers.
+
+    def test_something(run: Run) -> None:
+        async def main() -> None: ...
+        run(main)
+
+A test that uses one of these fixtures is also checked for what it leaves behind, and does not hang for ever.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
+
+from .support import Records, Run, VirtualRun, hang_guard, nothing_left_behind  # noqa: E402, asserts are rewritten at import
+
+DRIVEN = ["driven-nested", "driven-task"]
+HOSTED = ["hosted-nested", "hosted-task"]
+
+
+@pytest.fixture(scope="session")
+def cheap_collections() -> Iterator[None]:
+    """Have `gc.collect()` look only at what the tests make, not at every module that was imported before."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+def clean(cheap_collections: None) -> Iterator[Records]:
+    """Nothing hangs and nothing is left. The value is the asyncio log, for tests that expect something in it."""
+    log = Records()
+    with hang_guard(), nothing_left_behind(log):
+        yield log
+
+
+@pytest.fixture(params=["asyncio", *DRIVEN, *HOSTED])
+def run(request: pytest.FixtureRequest, clean: Records) -> Run:
+    """Runs an asyncio-flavoured function on each kind of loop."""
+    return Run(request.param, clean)
+
+
+@pytest.fixture(params=DRIVEN + HOSTED)
+def our_run(request: pytest.FixtureRequest, clean: Records) -> Run:
+    """`run` for what only our loop can do."""
+    return Run(request.param, clean)
+
+
+@pytest.fixture(params=["asyncio", *DRIVEN])
+def sync_run(request: pytest.FixtureRequest, clean: Records) -> Run:
+    """`run` for loops that synchronous code drives."""
+    return Run(request.param, clean)
+
+
+@pytest.fixture(params=HOSTED)
+def hosted_run(request: pytest.FixtureRequest, clean: Records) -> Run:
+    """`run` for loops inside of trio."""
+    return Run(request.param, clean)
+
+
+@pytest.fixture(params=HOSTED)
+def virtual_run(request: pytest.FixtureRequest, clean: Records) -> VirtualRun:
+    """`hosted_run` in virtual time: a timer that nothing else is waiting for fires at once."""
+    return VirtualRun(request.param, clean)
