@@ -206,7 +206,7 @@ def test_a_target_of_another_kind_is_a_type_error(target: Callable[[], Awaitable
 def test_a_callable_that_returns_nothing_to_await_is_a_type_error(virtual_run: VirtualRun) -> None:
     async def main() -> None:
         with pytest.raises(TypeError, match="something to await"):
-            await aio_as_trio(len)("text")  # type: ignore[arg-type, type-var]
+            await aio_as_trio(len)("text")  # type: ignore[arg-type]
 
     virtual_run.trio_run(main)
 

@@ -60,15 +60,16 @@ class Pump:
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
         scheduler = self._scheduler
-        while not scheduler.stopping:
+        while True:
             self._deadline = math.inf
             with trio.CancelScope(shield=True) as self._scope:
-                while not scheduler.stopping:
+                while True:
                     if self._poller.lazy:
                         await self._poller.settle()
                     self.slice()
+                    # Asked after the turn: a loop that is stopped before it runs makes one, as in asyncio.
                     if scheduler.stopping:
-                        break
+                        return
                     if not self._go_idle():
                         await trio.lowlevel.cancel_shielded_checkpoint()
                         continue
