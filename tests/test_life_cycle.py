@@ -489,18 +489,6 @@ def test_driving_inside_of_trio_names_open_loop(clean: Records) -> None:
     trio.run(main)
 
 
-def test_a_runner_inside_of_trio_names_open_loop(clean: Records) -> None:
-    async def main() -> None:
-        with pytest.raises(RuntimeError, match=r"open_loop\(\)"), asyncio.Runner(loop_factory=TrioEventLoop) as runner:
-            runner.run(value(None))
-        await trio.lowlevel.checkpoint()
-
-    trio.run(main)
-    gc.collect()
-    # The runner has made it before it found that it cannot run it.
-    assert clean.take() == ["Task was destroyed but it is pending!"] * len(clean.records)
-
-
 @pytest.mark.parametrize("where", ["trio", "asyncio"])
 def test_a_hosted_loop_is_not_a_sync_loop(hosted_run: Run, where: str) -> None:
     async def check() -> None:

@@ -68,6 +68,9 @@ class TrioEventLoop(SelectorLoop):
         ValueError: an unknown poller, or a slice length that is not positive.
     """
 
+    # Until the base class's constructor has run: a loop whose arguments were refused has nothing to close.
+    _closed = True
+
     def __init__(self, *, poller: Literal["nested", "task"] | None = None, slice_length: float = DEFAULT_SLICE_LENGTH) -> None:
         if not slice_length > 0:
             raise ValueError(f"slice_length must be a positive number of seconds, not {slice_length!r}")
