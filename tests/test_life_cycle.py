@@ -237,10 +237,12 @@ def test_run_until_complete_inside_of_a_running_loop_is_refused(sync_run: Run) -
         other = sync_run.new_loop()
         coroutine = value(None)
         try:
-            with pytest.raises(RuntimeError, match="already running"):
-                loop.run_forever()
             with pytest.raises(RuntimeError, match="another loop is running|already running"):
                 other.run_until_complete(coroutine)
+            if sync_run.ours:
+                # Python 3.12's and 3.13's own loop forgets here that it runs.
+                with pytest.raises(RuntimeError, match="already running"):
+                    loop.run_forever()
         finally:
             coroutine.close()
             other.close()
