@@ -58,7 +58,10 @@ async def open_loop(
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            with running(loop, HostedGuard(loop), trio.current_time), serving(loop, nursery, abandon_threads=False):
+            with (
+                running(loop, HostedGuard(loop), trio.lowlevel.current_clock().current_time),
+                serving(loop, nursery, abandon_threads=False),
+            ):
                 loop._hosted = True
                 nursery.start_soon(host.pump, name=f"pump of {loop!r}")
                 try:

@@ -1,0 +1,478 @@
+"""Signal handlers of the loop, and Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+import trio
+
+from trio_asyncio_compat import open_loop
+
+from .support import Records, Run
+
+USR1, USR2 = signal.SIGUSR1, signal.SIGUSR2
+
+
+def send(sig: int) -> None:
+    os.kill(os.getpid(), sig)
+
+
+def test_a_handler_runs_in_the_loop_with_its_arguments(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[Any, ...]] = loop.create_future()
+        loop.add_signal_handler(USR1, lambda *args: done.set_result((asyncio.get_running_loop(), *args)), 1, 2)
+        send(USR1)
+        assert await done == (loop, 1, 2)
+        assert loop.remove_signal_handler(USR1) is True
+
+    run(main)
+
+
+def test_a_signal_wakes_an_idle_loop(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        loop.add_signal_handler(USR1, done.set_result, None)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        thread = threading.Timer(0.01, send, (USR1,))
+        thread.start()
+        await done
+        thread.join()
+        loop.remove_signal_handler(USR1)
+
+    run(main)
+
+
+def test_every_signal_sent_while_busy_is_handled_in_order(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[str] = []
+        loop.add_signal_handler(USR1, seen.append, "usr1")
+        loop.add_signal_handler(USR2, seen.append, "usr2")
+        signal.raise_signal(USR1)
+        signal.raise_signal(USR2)
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+        assert seen == ["usr1", "usr2"]
+        loop.remove_signal_handler(USR1)
+        loop.remove_signal_handler(USR2)
+
+    run(main)
+
+
+def test_a_second_registration_replaces_the_first(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+        loop.add_signal_handler(USR1, done.set_result, "first")
+        loop.add_signal_handler(USR1, done.set_result, "second")
+        send(USR1)
+        assert await done == "second"
+        assert loop.remove_signal_handler(USR1) is True
+        assert loop.remove_signal_handler(USR1) is False
+
+    run(main)
+
+
+def test_removing_restores_the_default(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert loop.remove_signal_handler(USR1) is False
+        loop.add_signal_handler(USR1, print)
+        assert signal.getsignal(USR1) not in (signal.SIG_DFL, signal.SIG_IGN)
+        assert loop.remove_signal_handler(USR1) is True
+        assert signal.getsignal(USR1) == signal.SIG_DFL
+
+    run(main)
+
+
+def test_handlers_go_with_the_loop(run: Run) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(USR1, print)
+
+    run(main)
+    assert signal.getsignal(USR1) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("wrong", [-1, 0, 1000])
+def test_a_number_that_is_no_signal_is_refused(run: Run, wrong: int) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(ValueError, match="invalid signal number"):
+            loop.add_signal_handler(wrong, print)
+        with pytest.raises(ValueError, match="invalid signal number"):
+            loop.remove_signal_handler(wrong)
+
+    run(main)
+
+
+def test_what_is_no_number_is_refused(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wrong: Any = "SIGUSR1"
+        with pytest.raises(TypeError, match="sig must be an int"):
+            loop.add_signal_handler(wrong, print)
+        with pytest.raises(TypeError, match="sig must be an int"):
+            loop.remove_signal_handler(wrong)
+
+    run(main)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_signal_that_cannot_be_caught_is_refused(run: Run, sig: int) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(RuntimeError, match=f"sig {int(sig)} cannot be caught"):
+            loop.add_signal_handler(sig, print)
+        assert loop.remove_signal_handler(sig) is False
+
+    run(main)
+
+
+def test_a_coroutine_function_is_refused(run: Run) -> None:
+    async def handler() -> None:
+        pass
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        wrong: Any = handler
+        coroutine: Any = handler()
+        for target in (wrong, coroutine):
+            with pytest.raises(TypeError, match="coroutines cannot be used with"):
+                loop.add_signal_handler(USR1, target)
+        coroutine.close()
+        assert signal.getsignal(USR1) == signal.SIG_DFL
+
+    run(main)
+
+
+def test_in_another_thread_it_is_refused(run: Run) -> None:
+    errors: list[str] = []
+
+    async def main() -> None:
+        try:
+            asyncio.get_running_loop().add_signal_handler(USR1, print)
+        except RuntimeError as exc:
+            errors.append(str(exc))
+
+    thread = threading.Thread(target=run, args=(main,))
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    assert "main thread" in errors[0]
+
+
+def test_a_handler_that_raises_is_reported(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[dict[str, Any]] = loop.create_future()
+        loop.set_exception_handler(lambda loop, context: done.set_result(context))
+
+        def fail() -> None:
+            raise LookupError("on purpose")
+
+        loop.add_signal_handler(USR1, fail)
+        send(USR1)
+        assert isinstance((await done)["exception"], LookupError)
+        loop.remove_signal_handler(USR1)
+
+    run(main)
+
+
+def test_a_handler_may_remove_itself(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bool] = loop.create_future()
+        loop.add_signal_handler(USR1, lambda: done.set_result(loop.remove_signal_handler(USR1)))
+        send(USR1)
+        assert await done is True
+
+    run(main)
+
+
+def test_a_handler_runs_in_the_context_of_its_registration(run: Run) -> None:
+    import contextvars
+
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+        variable.set("then")
+        loop.add_signal_handler(USR1, lambda: done.set_result(variable.get()))
+        variable.set("now")
+        send(USR1)
+        assert await done == "then"
+        loop.remove_signal_handler(USR1)
+
+    run(main)
+
+
+def test_a_handler_for_sigint_takes_ctrl_c_over(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        loop.add_signal_handler(signal.SIGINT, done.set_result, None)
+        send(signal.SIGINT)
+        await done
+        assert loop.remove_signal_handler(signal.SIGINT)
+        # Back to the usual: KeyboardInterrupt.
+        send(signal.SIGINT)
+        await loop.create_future()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+
+
+def test_a_handler_for_sigterm(run: Run) -> None:
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        send(signal.SIGTERM)
+        try:
+            await loop.create_future()
+        except asyncio.CancelledError:
+            return "stopped"
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+        return "never"
+
+    assert run(main) == "stopped"
+
+
+def test_handlers_of_the_python_kind_still_work(run: Run) -> None:
+    seen: list[int] = []
+    before = signal.signal(USR2, lambda signum, frame: seen.append(signum))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(USR1, print)
+        send(USR2)
+        while not seen:
+            await asyncio.sleep(0)
+        loop.remove_signal_handler(USR1)
+
+    try:
+        run(main)
+    finally:
+        signal.signal(USR2, before)
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_cancels_the_main_task_once(run: Run) -> None:
+    steps: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.005, send, signal.SIGINT)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            steps.append("cancelled")
+            await asyncio.sleep(0.001)
+            steps.append("cleaned up")
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert steps == ["cancelled", "cleaned up"]
+
+
+def test_ctrl_c_while_the_loop_is_idle(run: Run) -> None:
+    ended: list[str] = []
+
+    async def main() -> None:
+        thread = threading.Timer(0.02, send, (signal.SIGINT,))
+        thread.start()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            thread.join()
+            ended.append("main")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert ended == ["main"]
+
+
+def test_ctrl_c_that_the_main_task_survives(sync_run: Run) -> None:
+    """asyncio's rule: what the task returns then counts only if it swallowed the cancel."""
+
+    async def main() -> str:
+        asyncio.get_running_loop().call_later(0.005, send, signal.SIGINT)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            return "swallowed"
+        return "never"
+
+    assert sync_run(main) == "swallowed"
+
+
+def test_a_second_ctrl_c_breaks_a_stuck_callback(run: Run) -> None:
+    began = threading.Event()
+
+    def stuck() -> None:
+        began.set()
+        try:
+            while True:
+                time.sleep(0.001)
+        finally:
+            interrupted.append(True)
+
+    def press() -> None:
+        began.wait()
+        while not interrupted:
+            send(signal.SIGINT)
+            time.sleep(0.02)
+
+    interrupted: list[bool] = []
+    presser = threading.Thread(target=press)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(stuck)
+        await asyncio.get_running_loop().create_future()
+
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    presser.join()
+
+
+def test_one_ctrl_c_raises_nothing_in_a_busy_hosted_callback(hosted_run: Run) -> None:
+    steps: list[str] = []
+
+    def busy() -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.001)
+        steps.append("callback ended")
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(busy)
+        try:
+            await trio.sleep_forever()
+        except KeyboardInterrupt:
+            steps.append("main interrupted")
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        hosted_run.trio_run(main)
+    assert steps == ["callback ended", "main interrupted"]
+
+
+def test_bare_run_forever_raises_keyboard_interrupt(sync_run: Run) -> None:
+    loop = sync_run.new_loop()
+    loop.call_later(0.005, send, signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def test_bare_run_forever_interrupted_while_idle(sync_run: Run) -> None:
+    loop = sync_run.new_loop()
+    thread = threading.Timer(0.02, send, (signal.SIGINT,))
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+    finally:
+        thread.join()
+        loop.close()
+
+
+def test_a_sigint_handler_of_the_program_is_left_alone(run: Run) -> None:
+    seen: list[int] = []
+
+    def handler(signum: int, frame: object) -> None:
+        seen.append(signum)
+
+    before = signal.signal(signal.SIGINT, handler)
+
+    async def main() -> None:
+        send(signal.SIGINT)
+        while not seen:
+            await asyncio.sleep(0)
+
+    try:
+        run(main)
+        assert seen == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_sigint_ignored_stays_ignored(run: Run) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    async def main() -> None:
+        send(signal.SIGINT)
+        await asyncio.sleep(0.002)
+
+    try:
+        run(main)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_cancels_what_the_trio_main_task_awaits(hosted_run: Run) -> None:
+    messages: list[object] = []
+
+    async def asyncio_part() -> None:
+        asyncio.get_running_loop().call_later(0.005, send, signal.SIGINT)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError as exc:
+            messages.extend(exc.args)
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        hosted_run(asyncio_part)
+    assert messages == ["KeyboardInterrupt"]
+
+
+@pytest.mark.usefixtures("clean")
+def test_ctrl_c_in_nested_loops_comes_out_bare() -> None:
+    async def main() -> None:
+        async with open_loop(), open_loop() as inner:
+            inner.call_later(0.005, send, signal.SIGINT)
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+
+
+def test_ctrl_c_during_shutdown_of_a_hosted_loop_is_not_lost(clean: Records) -> None:
+    ended: list[str] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            send(signal.SIGINT)
+            await asyncio.sleep(0.005)
+            ended.append("cleaned up")
+
+    async def main() -> None:
+        async with open_loop() as loop:
+            task = loop.create_task(slow())
+            await trio.testing.wait_all_tasks_blocked()
+            del task
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert ended == ["cleaned up"]
