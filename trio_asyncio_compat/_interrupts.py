@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._stdlib import SelectorLoop
 
 # The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
-_CALLERS = {Scheduler._run_ready.__code__, Scheduler._run_watched.__code__, Scheduler.run_now.__code__}
+_CALLERS = {Scheduler._run_ready.__code__, Scheduler._watch.__code__, Scheduler.run_now.__code__}
 
 
 def callback_running(frame: FrameType | None) -> FrameType | None:

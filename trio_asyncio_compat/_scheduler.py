@@ -6,6 +6,7 @@ No trio task in it: the pump (`_pump.py`) gives the scheduler its turns, tests m
 from __future__ import annotations
 
 import collections
+import functools
 import heapq
 import math
 import time
@@ -96,7 +97,10 @@ class Scheduler:
         popleft = ready.popleft
         if self._loop._debug:
             for _ in range(len(ready)):
-                self._run_watched(popleft())
+                watched = popleft()
+                if not watched._cancelled:
+                    self._watch(watched, watched._run)
+                del watched
             return
         handle = None
         for _ in range(len(ready)):
@@ -120,9 +124,12 @@ class Scheduler:
         """Run `handle` in the current context, out of turn: the first step of a task that an adapter starts."""
         if handle._callback is not None:
             try:
-                handle._callback(*handle._args)
+                if self._loop._debug:
+                    self._watch(handle, functools.partial(handle._callback, *handle._args))
+                else:
+                    handle._callback(*handle._args)
             finally:
-                # See _run_watched.
+                # See _watch.
                 del handle
 
     def slice(self) -> None:
@@ -155,20 +162,18 @@ class Scheduler:
             else:
                 self.ready.append(handle)
 
-    def _run_watched(self, handle: Handle) -> None:
+    def _watch(self, handle: Handle, run: Callable[[], object]) -> None:
         """Run `handle` as asyncio's debug mode does: known while it runs, and logged if it was slow."""
-        if handle._cancelled:
-            return
         loop = self._loop
         loop._current_handle = handle
         try:
             # Real time also where the loop's clock is virtual: what is looked for is a callback that blocks.
             start = time.perf_counter()
-            handle._run()
+            run()
             seconds = time.perf_counter() - start
             if seconds >= loop.slow_callback_duration:
                 log_slow_callback(handle, seconds)
         finally:
             loop._current_handle = None
             # An exception of the callback keeps this frame through its traceback: a handle left in it would close a cycle.
-            del handle
+            del handle, run

@@ -83,13 +83,21 @@ async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T]) -> T:
     `trio.Cancelled` is raised if it then ends in CancelledError; a value or another error counts, since the cancel came
     too late. A group that mixes the two is split. A CancelledError that trio did not ask for is passed on.
     """
-    if future.done():
-        return future.result()
-    wait = Wait(loop, future, lambda reason: future.cancel(msg=reason))
-    await wait.wait()
-    requested = wait.requested
-    if requested is None:
-        return future.result()
+    wait = None
+    try:
+        if future.done():
+            return future.result()
+        wait = Wait(loop, future, future.cancel)
+        await wait.wait()
+        if wait.requested is None:
+            return future.result()
+        return _result_after_cancel(future, wait.requested)
+    finally:
+        # What the future raises keeps this frame through its traceback, and the future keeps what it raises.
+        del future, wait
+
+
+def _result_after_cancel(future: asyncio.Future[T], requested: BaseException) -> T:
     try:
         result = future.result()
     except asyncio.CancelledError:
@@ -105,8 +113,12 @@ async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T]) -> T:
     except BaseException:
         _interrupt_later(requested)
         raise
-    _interrupt_later(requested)
-    return result
+    else:
+        _interrupt_later(requested)
+        return result
+    finally:
+        # See wait_for_future.
+        del future, requested
 
 
 async def wait_undisturbed(loop: TrioEventLoop, future: asyncio.Future[Any]) -> BaseException | None:

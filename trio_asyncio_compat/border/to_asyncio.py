@@ -59,12 +59,9 @@ def _wrap(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any
         loop = open_loop_here()
         made: list[Any] = []
         run_as_asyncio(loop, lambda: made.append(function(*args, **kwargs)))
-        awaitable = made.pop()
-        if not inspect.isawaitable(awaitable):
-            raise TypeError(
-                f"aio_as_trio() needs something to await, but {function!r} returned {awaitable!r}. Call it without aio_as_trio()"
-            )
-        return await _await_asyncio(awaitable)
+        if not inspect.isawaitable(made[0]):
+            raise TypeError(f"aio_as_trio() needs something to await, but {function!r} returned {made[0]!r}. Call it without aio_as_trio()")
+        return await _await_asyncio(made.pop())
 
     try:
         functools.update_wrapper(call, function)
@@ -96,12 +93,13 @@ async def _await_asyncio(awaitable: Any) -> Any:
         if asyncio.isfuture(awaitable):
             if awaitable.get_loop() is not loop:
                 raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
-            return await wait_for_future(loop, awaitable)
+            # Not kept here: what it raises keeps this frame.
+            future, awaitable = [awaitable], None
+            return await wait_for_future(loop, future.pop())
         awaitable = _as_coroutine(awaitable)
     if loop.get_task_factory() is not None:
         return await _in_copied_context(loop, awaitable)
-    task = loop._start_now(awaitable, trio.lowlevel.current_task().context)
-    return await wait_for_future(loop, task)
+    return await wait_for_future(loop, loop._start_now(awaitable, trio.lowlevel.current_task().context))
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
