@@ -1,4 +1,7 @@
-"""Puts our loop wherever CPython's tests want a real loop, and counts which loops ran. Only for worker processes."""
+"""Puts our loop wherever CPython's tests want a real loop, and counts which loops ran. Only for worker processes.
+
+Tests that examine the standard library's base classes with mocks keep these classes: they want no loop that works.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import asyncio
 import functools
 import selectors
 from asyncio import base_events, unix_events
-from typing import Any
+from typing import Any, Literal
 
 from trio_asyncio_compat import TrioEventLoop
+
+# Selectors that are one descriptor of the system, as our nested poller is.
+_NESTED = tuple(getattr(selectors, name) for name in ("EpollSelector", "KqueueSelector") if hasattr(selectors, name))
 
 
 class Counts:
@@ -18,20 +24,27 @@ class Counts:
     driven = 0
     stdlib_driven = 0
 
+    @classmethod
+    def now(cls) -> dict[str, int]:
+        """The counts by name."""
+        return {"made": cls.made, "driven": cls.driven, "stdlib_driven": cls.stdlib_driven}
 
-def substitute() -> None:
-    """Make `asyncio.SelectorEventLoop`, `asyncio.EventLoop` and what the default policy makes our loop."""
+
+def substitute(forced: Literal["nested", "task"] | None = None) -> None:
+    """Make `asyncio.SelectorEventLoop`, `asyncio.EventLoop` and what the default policy makes our loop.
+
+    Its poller is the `forced` one, otherwise the one most like the selector that the test asks for.
+    """
 
     class SelectorEventLoop(TrioEventLoop):
         """Our loop behind the standard library's constructor: the selector decides the poller, and is not used."""
 
         def __init__(self, selector: Any = None) -> None:
-            if selector is None:
-                super().__init__()
-            else:
-                nested = tuple(getattr(selectors, name) for name in ("EpollSelector", "KqueueSelector") if hasattr(selectors, name))
-                super().__init__(poller="nested" if isinstance(selector, nested) else "task")
+            poller = forced
+            if selector is not None:
+                poller = forced or ("nested" if isinstance(selector, _NESTED) else "task")
                 selector.close()
+            super().__init__(poller=poller)
             Counts.made += 1
 
         def run_forever(self) -> None:

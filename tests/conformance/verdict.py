@@ -1,4 +1,4 @@
-"""What a module's report means: differences to the standard library's loop, after second runs of what failed."""
+"""What a module's report means: differences to the standard library's loop, after second runs of what did not pass."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import fnmatch
 import importlib.util
 import pkgutil
 
-from . import PREFIX
 from .not_expected import entries, reason
-from .processes import Report, run_module
+from .processes import Report, run_module, run_test
 
-# Modules that test the abstract parts with mocks, or another platform: no real loop is driven in them.
+# Modules that test the abstract parts with mocks, or another platform: no real loop is driven in them
+# (in test_runners from Python 3.13 one is).
 WITHOUT_LOOP = {
     "test_futures",
     "test_pep492",
@@ -23,7 +23,6 @@ WITHOUT_LOOP = {
     "test_windows_events",
     "test_windows_utils",
     "test_tools",
-    "test_graph",
 }
 
 
@@ -36,7 +35,7 @@ class Verdict:
     problems: list[str] = dataclasses.field(default_factory=list)
     expected: list[str] = dataclasses.field(default_factory=list)
     fails_on_stdlib: list[str] = dataclasses.field(default_factory=list)
-    flaky: list[str] = dataclasses.field(default_factory=list)
+    flaky: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -55,7 +54,7 @@ class Verdict:
         for title, names in (
             ("not expected to pass", self.expected),
             ("fails on the stdlib's loop too", self.fails_on_stdlib),
-            ("passed only the second time", self.flaky),
+            ("FLAKY, passed only the second time", self.flaky),
             ("PROBLEM", self.problems),
             ("DIFFERENCE", self.differences),
         ):
@@ -75,9 +74,15 @@ def modules() -> list[str]:
     return [name for name in slow if name in names] + [name for name in names if name not in slow]
 
 
-def judge(module: str) -> Verdict:
+def entries_without_module() -> list[str]:
+    """The patterns of not_expected.py that name no module of the running Python's suite, for which nobody judges them."""
+    known = modules()
+    return [entry.pattern for entry in entries() if entry.pattern.partition(".")[0] not in known]
+
+
+def judge(module: str, place: str = "ours") -> Verdict:
     """Run `module` on our loop and compare."""
-    report = run_module(module)
+    report = run_module(module, place)
     verdict = Verdict(report)
     for test, outcome in report.outcomes.items():
         if reason(test) is not None:
@@ -86,7 +91,8 @@ def judge(module: str) -> Verdict:
             elif outcome.bad:
                 verdict.expected.append(test)
         elif outcome.bad:
-            _look_again(verdict, test, outcome.text)
+            _look_again(verdict, test, outcome.text, place)
+    _compare_skipped(verdict)
     verdict.problems += [
         f"not_expected.py lists {entry.pattern}, which this Python's suite does not have"
         for entry in entries()
@@ -99,14 +105,25 @@ def judge(module: str) -> Verdict:
     return verdict
 
 
-def _look_again(verdict: Verdict, test: str, text: str) -> None:
+def _look_again(verdict: Verdict, test: str, text: str, place: str) -> None:
     """A test has failed on our loop: does it by itself, and on the standard library's loop?"""
-    module = verdict.report.module
-    if not test.startswith(module + ".") or PREFIX in test:
+    if " " in test or not test.startswith(verdict.report.module + "."):
+        # A fixture, or the process: nothing that can be run by itself.
         verdict.differences[test] = text
-    elif not run_module(module, only=[test]).outcomes[test].bad:
-        verdict.flaky.append(test)
-    elif run_module(module, stdlib=True, only=[test]).outcomes[test].bad:
+    elif not run_test(test, place).bad:
+        verdict.flaky[test] = text
+    elif run_test(test, "stdlib").bad:
         verdict.fails_on_stdlib.append(test)
     else:
         verdict.differences[test] = text
+
+
+def _compare_skipped(verdict: Verdict) -> None:
+    """A test that skips itself on our loop must not pass on the standard library's."""
+    outcomes = verdict.report.outcomes
+    skipped = [test for test, outcome in outcomes.items() if outcome.result == "skip"]
+    if skipped:
+        others = run_module(verdict.report.module, "stdlib", skipped).outcomes
+        for test in skipped:
+            if test in others and others[test].result == "pass":
+                verdict.differences[test] = f"is skipped on our loop, and passes on the standard library's: {outcomes[test].text}"
