@@ -3,81 +3,163 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from . import cpu, echo, report
-from .loops import DEFAULT, RUNNERS, missing
+from . import report
+from .loops import DEFAULT, RUNNERS, TRIO_RUNNERS, missing
+from .row import Result, Row
+from .rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def measure(loop: str, row: str, seconds: float) -> float | None:
-    """One measurement; None, with the reason on stderr, if it failed."""
-    command = [sys.executable, "-m", "benchmarks.worker", loop, row, str(seconds)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if result.returncode:
-        print(f"\n{loop} failed at {row!r}:\n{result.stderr[-2000:]}", file=sys.stderr)
-        return None
-    return float(result.stdout.split()[-1])
-
-
-def main() -> int:
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure our loop beside others. Each measurement is a process of its own; rounds are interleaved; "
         "what counts are ratios of medians from one run.",
     )
-    parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="rows whose name contains or matches this")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each loop in each row (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a measurement (default: 1)")
+    parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="rows whose name or group contains or matches this")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each loop in each row (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a measurement (default: %(default)s)")
     parser.add_argument(
         "--loops", default=",".join(DEFAULT), help=f"of {', '.join(RUNNERS)} (default: %(default)s); ratios are of the first"
     )
-    parser.add_argument("--ceiling", action="store_true", help="also measure an echo server in C: the load generator's own limit")
+    parser.add_argument(
+        "--ceiling",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure an echo server in C too: the load generator's own limit (default: yes)",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", metavar="FILE", help="write all measurements here")
     parser.add_argument("--list", action="store_true", help="only list the rows")
-    options = parser.parse_args()
-
-    rows = [row for row in [*cpu.ROWS, *echo.ROWS] if any(part in row or fnmatch.fnmatchcase(row, part) for part in options.rows)]
-    if options.list:
-        print("\n".join(rows))
-        return 0
-    loops = options.loops.split(",")
-    if unknown := set(loops) - RUNNERS.keys():
+    chosen = parser.parse_args()
+    chosen.loops = chosen.loops.split(",")
+    if unknown := set(chosen.loops) - RUNNERS.keys():
         parser.error(f"no such loop: {', '.join(sorted(unknown))}")
-    for loop in filter(missing, loops):
-        print(f"{loop} is not installed and left out (pip install '.[bench]')", file=sys.stderr)
-    loops = [loop for loop in loops if not missing(loop)]
-    if options.ceiling:
-        loops.append("ceiling")
+    chosen.rows = [row for row in ROWS.values() if any(_matches(row, pattern) for pattern in chosen.rows)]
+    if not chosen.rows:
+        parser.error("no such row; see --list")
+    if chosen.rounds < 1 or chosen.seconds <= 0:
+        parser.error("--rounds and --seconds must be positive")
+    return chosen
 
-    results: dict[str, dict[str, list[float]]] = {row: {loop: [] for loop in loops} for row in rows}
-    for number in range(options.rounds):
-        for row in rows:
+
+def _matches(row: Row, pattern: str) -> bool:
+    return any(pattern in name or fnmatch.fnmatchcase(name, pattern) for name in (row.name, row.group))
+
+
+def not_measured(row: Row, loop: str) -> str | None:
+    """Why `loop` has no figure in `row`; None if it can be measured."""
+    if loop == "ceiling":
+        return None if row.ceiling is not None else ""
+    if missing(loop):
+        return "missing"
+    return None if row.flavour == "asyncio" or loop in TRIO_RUNNERS else ""
+
+
+def measure(row: Row, loop: str, seconds: float) -> Result | None:
+    """One measurement; None, with the reason on stderr, if it failed."""
+    command = [sys.executable, "-m", "benchmarks.worker", loop, row.name, str(seconds)]
+    try:
+        # A loop that hangs must not hang the table. Some work (100k timers) is longer than `seconds` by itself.
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10 * seconds + 60)
+    except subprocess.TimeoutExpired:
+        print(f"\n{loop} hung in {row.name!r}", file=sys.stderr)
+        return None
+    if run.returncode:
+        print(f"\n{loop} failed in {row.name!r}:\n{run.stderr[-2000:]}", file=sys.stderr)
+        return None
+    found = json.loads(run.stdout.splitlines()[-1])
+    found["histogram"] = {int(power): count for power, count in found["histogram"].items()}
+    return Result(**found)
+
+
+class Progress:
+    """Where the run is, on stderr: one line that changes on a terminal, else a line per row and round."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._start = time.monotonic()
+        self._last = ""
+
+    def show(self, where: str, loop: str) -> None:
+        left = f", {(time.monotonic() - self._start) / self._done * (self._total - self._done) / 60:.0f} min left" if self._done else ""
+        self._done += 1
+        if sys.stderr.isatty():
+            print(f"\r\033[K{where}, {loop}{left}", end="", file=sys.stderr, flush=True)
+        elif where != self._last:
+            print(f"{where}{left}", file=sys.stderr, flush=True)
+        self._last = where
+
+    def end(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr)
+
+
+def run(rows: list[Row], loops: list[str], rounds: int, seconds: float) -> report.Results:
+    """All measurements. Ctrl-C ends them early, and what is there counts."""
+    rates: dict[tuple[str, str], list[Result]] = {(row.name, loop): [] for row in rows for loop in loops}
+    reasons = {(row.name, loop): not_measured(row, loop) for row in rows for loop in loops}
+    progress = Progress(rounds * list(reasons.values()).count(None))
+    try:
+        for number in range(rounds):
             # Each round begins with another loop, so that none always runs on a machine warmed up by the same neighbour.
-            for loop in loops[number % len(loops) :] + loops[: number % len(loops)]:
-                if loop == "ceiling" and row not in echo.ROWS:
-                    continue
-                print(f"\r\033[Kround {number + 1} of {options.rounds}: {row}, {loop}", end="", file=sys.stderr, flush=True)
-                rate = measure(loop, row, options.seconds)
-                if rate is not None:
-                    results[row][loop].append(rate)
-    print("\r\033[K", end="", file=sys.stderr)
+            turned = loops[number % len(loops) :] + loops[: number % len(loops)]
+            for row in rows:
+                for loop in turned:
+                    if reasons[row.name, loop] is not None:
+                        continue
+                    progress.show(f"round {number + 1} of {rounds}: {row.name}", loop)
+                    found = measure(row, loop, seconds)
+                    if found is None:
+                        # Once is enough to know.
+                        reasons[row.name, loop] = "failed"
+                    else:
+                        rates[row.name, loop].append(found)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the table is of what was measured until here", file=sys.stderr)
+    progress.end()
+    return {
+        row.name: {loop: reason if (reason := reasons[row.name, loop]) is not None else rates[row.name, loop] or "" for loop in loops}
+        for row in rows
+    }
+
+
+def main() -> int:
+    chosen = options()
+    rows: list[Row] = chosen.rows
+    if chosen.list:
+        for row in rows:
+            print(f"{row.group:9} {row.name}")
+        return 0
+    loops = [*chosen.loops, *(["ceiling"] if chosen.ceiling and any(row.ceiling for row in rows) else [])]
+    results = run(rows, loops, chosen.rounds, chosen.seconds)
     machine = report.machine()
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    print(report.table(results, loops))
+    for part in (report.table(rows, results, loops, markdown=chosen.markdown), report.histograms(rows, results, loops)):
+        if part:
+            print(part + "\n")
     print(
-        f"\n{machine['date']}, Python {machine['python']}, {versions}; {machine['machine']}, {machine['system']}; "
-        f"medians of {options.rounds} interleaved rounds of {options.seconds:g} s"
+        f"{machine['date']}, revision {machine['revision']}, Python {machine['python']}, {versions}; {machine['machine']}, "
+        f"{machine['system']}; medians of {chosen.rounds} interleaved rounds of {chosen.seconds:g} s"
     )
-    if options.json:
-        record = {**machine, "rounds": options.rounds, "seconds": options.seconds, "results": results}
-        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
-    return 0 if all(rates for by_loop in results.values() for loop, rates in by_loop.items() if loop != "ceiling") else 1
+    if chosen.json:
+        measured = {
+            name: {loop: found if isinstance(found, str) else [dataclasses.asdict(one) for one in found] for loop, found in of_row.items()}
+            for name, of_row in results.items()
+        }
+        record = {**machine, "rounds": chosen.rounds, "seconds": chosen.seconds, "results": measured}
+        Path(chosen.json).write_text(json.dumps(record, indent=1) + "\n")
+    return 1 if any(found == "failed" for of_row in results.values() for found in of_row.values()) else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Rows that measure scheduling: each is an async function that does its work `count` times."""
+"""Rows whose work is done inside the measured process: each is an async function that does it `count` times."""
 
 from __future__ import annotations
 
 import asyncio
+
+from .row import Row, repeated
 
 
 async def call_soon_chained(count: int) -> None:
@@ -97,13 +99,27 @@ async def to_thread(count: int) -> None:
         await asyncio.to_thread(int)
 
 
-ROWS = {
-    "call_soon chained": call_soon_chained,
-    "call_soon 100 wide": call_soon_wide,
-    "sleep(0)": sleep_zero,
-    "gather of 1,000": gather_thousand,
-    "100k timers": timers,
-    "timeout armed and disarmed": timeout_disarmed,
-    "queue ping-pong": queue_ping_pong,
-    "to_thread": to_thread,
-}
+async def subprocess_pipes(count: int) -> None:
+    """1 KiB to a child process and back."""
+    child = await asyncio.create_subprocess_exec("cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    message = b"x" * 1024
+    for _ in range(count):
+        child.stdin.write(message)
+        await child.stdout.readexactly(len(message))
+    child.stdin.close()
+    await child.wait()
+
+
+ROWS = [
+    Row("cpu", "call_soon chained", repeated(call_soon_chained)),
+    Row("cpu", "call_soon 100 wide", repeated(call_soon_wide)),
+    Row("cpu", "sleep(0)", repeated(sleep_zero)),
+    Row("cpu", "gather of 1,000", repeated(gather_thousand)),
+    Row("cpu", "100k timers", repeated(timers)),
+    Row("cpu", "timeout armed and disarmed", repeated(timeout_disarmed)),
+    Row("cpu", "queue ping-pong", repeated(queue_ping_pong)),
+    Row("cpu", "to_thread", repeated(to_thread)),
+    Row("more", "subprocess pipes, 1 KiB there and back", repeated(subprocess_pipes), one_core=True),
+]

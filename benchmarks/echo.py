@@ -1,18 +1,24 @@
-"""Rows that echo messages over TCP; the other end is the compiled program `load.c`."""
+"""Rows that echo messages over sockets; the other end is a load generator in a process of its own (`load.py`)."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-import os
-import shutil
+import functools
 import socket
+import ssl
 import subprocess
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+
+from .load import certificate, load_program, run_load
+from .row import Result, Row
+
+# Where the server can be reached (see `run_load`), and what must be kept alive for as long as it is.
+Served = tuple[str, object]
 
 
 class EchoProtocol(asyncio.Protocol):
@@ -35,17 +41,39 @@ class EchoBufferedProtocol(asyncio.BufferedProtocol):
         self.transport.write(self.buffer[:nbytes])
 
 
-async def serve_protocol() -> tuple[int, object]:
-    server = await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", 0)
-    return server.sockets[0].getsockname()[1], server
+class EchoDatagrams(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.transport.sendto(data, addr)
 
 
-async def serve_buffered() -> tuple[int, object]:
-    server = await asyncio.get_running_loop().create_server(EchoBufferedProtocol, "127.0.0.1", 0)
-    return server.sockets[0].getsockname()[1], server
+async def serve_tcp(protocol: Callable[[], asyncio.BaseProtocol]) -> Served:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, backlog=1024)
+    return f"tcp:{_port(server)}", server
 
 
-async def serve_streams() -> tuple[int, object]:
+async def serve_tls() -> Served:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate())
+    server = await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", 0, backlog=1024, ssl=context)
+    return f"tls:{_port(server)}", server
+
+
+async def serve_unix() -> Served:
+    folder = tempfile.TemporaryDirectory()
+    path = str(Path(folder.name, "echo"))
+    server = await asyncio.get_running_loop().create_unix_server(EchoProtocol, path, backlog=1024)
+    return f"unix:{path}", (server, folder)
+
+
+async def serve_udp() -> Served:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(EchoDatagrams, ("127.0.0.1", 0))
+    return f"udp:{transport.get_extra_info('sockname')[1]}", transport
+
+
+async def serve_streams() -> Served:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(256 * 1024):
@@ -56,11 +84,11 @@ async def serve_streams() -> tuple[int, object]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    return server.sockets[0].getsockname()[1], server
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=1024)
+    return f"tcp:{_port(server)}", server
 
 
-async def serve_sock() -> tuple[int, object]:
+async def serve_sock() -> Served:
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
@@ -72,7 +100,7 @@ async def serve_sock() -> tuple[int, object]:
                 while data := await loop.sock_recv(connection, 256 * 1024):
                     await loop.sock_sendall(connection, data)
             except ConnectionError:
-                pass
+                pass  # the load ends with its connections
 
     async def accept() -> None:
         while True:
@@ -82,74 +110,76 @@ async def serve_sock() -> tuple[int, object]:
             tasks.add(asyncio.ensure_future(echo(connection)))
 
     tasks.add(asyncio.ensure_future(accept()))
-    return listener.getsockname()[1], (listener, tasks)
+    return f"tcp:{listener.getsockname()[1]}", (listener, tasks)
+
+
+def _port(server: asyncio.Server) -> int:
+    port: int = server.sockets[0].getsockname()[1]
+    return port
 
 
 @dataclasses.dataclass(frozen=True)
 class Echo:
     """An echo server, how many connections load it, and the length of a message in bytes."""
 
-    serve: Callable[[], Awaitable[tuple[int, object]]]
+    serve: Callable[[], Awaitable[Served]]
     connections: int
-    size: int = 1024
+    size: int
 
-    async def measure(self, seconds: float) -> float:
+    async def measure(self, seconds: float) -> Result:
         """Messages per second that come back, from a server on the running loop."""
         loop = asyncio.get_running_loop()
-        port, server = await self.serve()
-        done: asyncio.Future[float] = loop.create_future()
+        address, server = await self.serve()
+        done: asyncio.Future[Result] = loop.create_future()
 
         def load() -> None:
             # Not by the loop's own subprocesses: those of the loops are not equally fast, and not what is measured.
-            rate = run_load(port, self.connections, self.size, seconds)
-            loop.call_soon_threadsafe(done.set_result, rate)
+            try:
+                result = run_load(address, self.connections, self.size, seconds)
+            except RuntimeError as exc:
+                loop.call_soon_threadsafe(done.set_exception, exc)
+            else:
+                loop.call_soon_threadsafe(done.set_result, result)
 
         threading.Thread(target=load, daemon=True).start()
-        rate = await done
+        result = await done
         del server
-        return rate
+        return result
 
-    def ceiling(self, seconds: float) -> float:
+    async def ceiling(self, seconds: float) -> Result:
         """The same from an echo server in C: what the load generator can do."""
-        with subprocess.Popen([load_program(), "serve"], stdout=subprocess.PIPE) as server:
+        with subprocess.Popen([load_program(), "serve"], stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
             try:
-                return run_load(int(server.stdout.readline()), self.connections, self.size, seconds)  # type: ignore[union-attr]
+                return run_load(f"tcp:{int(server.stdout.readline())}", self.connections, self.size, seconds)
             finally:
                 server.kill()
 
 
-def load_program() -> str:
-    """The compiled load generator. Raises SystemExit without a C compiler."""
-    source = Path(__file__).with_name("load.c")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "trio_asyncio_compat")
-    program = cache / f"load-{source.stat().st_mtime_ns}"
-    if not program.exists():
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
-            raise SystemExit("The echo benchmarks need a C compiler for their load generator: install gcc or clang")
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = program.with_suffix(f".{os.getpid()}")
-        subprocess.run([compiler, "-O2", "-o", unfinished, source], check=True)
-        unfinished.rename(program)
-    return str(program)
+SIZES = {1024: "1 KiB", 16 * 1024: "16 KiB", 100_000: "100 KB", 1_000_000: "1 MB"}
 
 
-def run_load(port: int, connections: int, size: int, seconds: float) -> float:
-    """Messages per second through the echo server at `port`."""
-    command = [load_program(), str(port), str(connections), str(size), str(seconds)]
-    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    rate: float = result["messages"] / result["seconds"]
-    return rate
+def _row(group: str, way: str, serve: Callable[[], Awaitable[Served]], size: int, connections: int, *, ceiling: bool = True) -> Row:
+    echo = Echo(serve, connections, size)
+    name = f"echo {SIZES[size]} by {way}, {connections:,} connection{'s' if connections > 1 else ''}"
+    return Row(group, name, echo.measure, echo.ceiling if ceiling else None, one_core=connections == 1)
 
 
-ROWS = {
-    f"echo {label} by {way}, {connections} connection{'s' if connections > 1 else ''}": Echo(serve, connections, size)
-    for way, serve, loads in (
-        ("protocol", serve_protocol, [(1024, 1), (1024, 10), (1024, 100), (16384, 10), (100_000, 10), (1_000_000, 4)]),
-        ("streams", serve_streams, [(1024, 1), (1024, 10), (1024, 100), (100_000, 10)]),
-        ("sock_*", serve_sock, [(1024, 1), (1024, 10), (1024, 100)]),
-        ("BufferedProtocol", serve_buffered, [(1024, 10), (1024, 100)]),
-    )
-    for size, connections in loads
-    for label in [{1024: "1 KiB", 16384: "16 KiB", 100_000: "100 KB", 1_000_000: "1 MB"}[size]]
-}
+protocol = functools.partial(serve_tcp, EchoProtocol)
+buffered = functools.partial(serve_tcp, EchoBufferedProtocol)
+
+ROWS = [
+    *(_row("echo", "protocol", protocol, 1024, connections) for connections in (1, 10, 100)),
+    *(_row("echo", "streams", serve_streams, 1024, connections) for connections in (1, 10, 100)),
+    *(_row("echo", "sock_*", serve_sock, 1024, connections) for connections in (1, 10, 100)),
+    *(_row("more", "BufferedProtocol", buffered, 1024, connections) for connections in (10, 100)),
+    _row("more", "protocol", protocol, 1024, 1000),
+    _row("more", "protocol", protocol, 16 * 1024, 10),
+    _row("more", "protocol", protocol, 100_000, 10),
+    _row("more", "protocol", protocol, 1_000_000, 4),
+    _row("more", "streams", serve_streams, 100_000, 10),
+    # The C server is one of TCP.
+    _row("more", "TLS", serve_tls, 1024, 100, ceiling=False),
+    _row("more", "UDP", serve_udp, 1024, 10, ceiling=False),
+    _row("more", "unix socket", serve_unix, 1024, 10, ceiling=False),
+]

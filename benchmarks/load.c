@@ -1,7 +1,8 @@
 /* Load for the echo benchmarks: many connections from one epoll loop, each sending a message when the last has come back.
  *
- *   load PORT CONNECTIONS BYTES SECONDS   prints {"messages": N, "seconds": S, "p50": US, "p99": US} after a warm-up
- *   load serve                            an echo server, as the ceiling: prints its port, runs until killed
+ *   load ADDRESS CONNECTIONS BYTES SECONDS   prints {"messages": N, "seconds": S, "p50": US, "p99": US} after a warm-up;
+ *                                            ADDRESS is tcp:PORT, udp:PORT or unix:PATH
+ *   load serve                               an echo server, as the ceiling: prints its TCP port, runs until killed
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,19 +71,34 @@ static void begin(int epoll, struct connection *c, size_t bytes) {
     push(epoll, c, 0);
 }
 
-static int load(int port, int connections, size_t bytes, double seconds) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+static int connected(const char *address) {
+    int type = strncmp(address, "udp:", 4) ? SOCK_STREAM : SOCK_DGRAM, one = 1, fd, failed;
+    if (!strncmp(address, "unix:", 5)) {
+        struct sockaddr_un path = {.sun_family = AF_UNIX};
+        strncpy(path.sun_path, address + 5, sizeof path.sun_path - 1);
+        fd = socket(AF_UNIX, type, 0);
+        failed = connect(fd, (struct sockaddr *)&path, sizeof path);
+    } else {
+        struct sockaddr_in port = {.sin_family = AF_INET, .sin_port = htons(atoi(address + 4)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        fd = socket(AF_INET, type, 0);
+        failed = connect(fd, (struct sockaddr *)&port, sizeof port);
+        if (type == SOCK_STREAM) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    }
+    if (failed) fail("connect");
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+static int load(const char *address, int connections, size_t bytes, double seconds) {
     struct connection *all = calloc(connections, sizeof *all);
     struct epoll_event events[EVENTS];
-    int epoll = epoll_create1(0), one = 1;
+    int epoll = epoll_create1(0);
     for (int i = 0; i < connections; i++) {
-        int fd = all[i].fd = socket(AF_INET, SOCK_STREAM, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("connect");
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        fcntl(fd, F_SETFL, O_NONBLOCK);
-        watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, &all[i]);
-        begin(epoll, &all[i], bytes);
+        all[i].fd = connected(address);
+        watch(epoll, EPOLL_CTL_ADD, all[i].fd, EPOLLIN, &all[i]);
     }
+    /* Only when all are there: a server that is busy with the first ones would keep the others from connecting. */
+    for (int i = 0; i < connections; i++) begin(epoll, &all[i], bytes);
     double start = now() + seconds / 4, end = start + seconds, time;
     long messages = 0;
     while ((time = now()) < end) {
@@ -111,7 +128,7 @@ static int load(int port, int connections, size_t bytes, double seconds) {
     return 0;
 }
 
-static int serve(void) {
+static void serve(void) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     struct epoll_event events[EVENTS];
@@ -147,8 +164,8 @@ static int serve(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 2 && !strcmp(argv[1], "serve")) return serve();
-    if (argc == 5) return load(atoi(argv[1]), atoi(argv[2]), strtoul(argv[3], NULL, 10), atof(argv[4]));
-    fprintf(stderr, "usage: load PORT CONNECTIONS BYTES SECONDS | load serve\n");
+    if (argc == 2 && !strcmp(argv[1], "serve")) serve();
+    if (argc == 5) return load(argv[1], atoi(argv[2]), strtoul(argv[3], NULL, 10), atof(argv[4]));
+    fprintf(stderr, "usage: load ADDRESS CONNECTIONS BYTES SECONDS | load serve\n");
     return 2;
 }

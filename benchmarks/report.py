@@ -1,4 +1,4 @@
-"""The table: medians, and ratios of medians."""
+"""What is printed: the table of medians and their ratios, the histograms of waits, and on what it was measured."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
+from pathlib import Path
 from typing import Any
 
 from .loops import DISTRIBUTIONS
+from .row import Result, Row
+
+# By row, then by loop: the results of the rounds, or why there are none.
+Results = dict[str, dict[str, list[Result] | str]]
+
+BAR = 40
 
 
 def machine() -> dict[str, Any]:
@@ -19,7 +27,7 @@ def machine() -> dict[str, Any]:
         with open("/proc/cpuinfo") as lines:
             model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
-        pass
+        pass  # only Linux has it
     versions = {}
     for distribution in ["trio", *sorted(set(DISTRIBUTIONS.values()))]:
         try:
@@ -32,25 +40,74 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "versions": versions,
+        "revision": _revision(),
     }
 
 
-def table(results: dict[str, dict[str, list[float]]], loops: list[str]) -> str:
-    """Markdown: the median of each loop, and ours over each of the others."""
+def _revision() -> str | None:
+    """The commit that is measured, "+" if with changes; None outside of a repository."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=8"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def table(rows: list[Row], results: Results, loops: list[str], *, markdown: bool) -> str:
+    """The median of each loop with its spread, and the first loop's median over each of the others'."""
     ours, peers = loops[0], [loop for loop in loops[1:] if loop != "ceiling"]
-    ceiling = ["C server"] if "ceiling" in loops else []
-    head = ["per second", *[ours, *peers], *ceiling, *[f"{ours} / {peer}" for peer in peers]]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    for row, by_loop in results.items():
-        medians = {loop: statistics.median(rates) for loop, rates in by_loop.items() if rates}
-        line = [row, *(_number(medians.get(loop)) for loop in [ours, *peers])]
-        line += [_number(medians.get("ceiling"))] if ceiling else []
-        line += [f"{medians[ours] / medians[peer]:.2f}" if ours in medians and peer in medians else "" for peer in peers]
-        lines.append(line)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
+    shown = [ours, *peers, *(["ceiling"] if "ceiling" in loops else [])]
+    lines = [["per second", *(loop.replace("ceiling", "C server") for loop in shown), *(f"{ours} / {peer}" for peer in peers)]]
+    for row in rows:
+        if row.group != "fairness":
+            of_row = results[row.name]
+            lines.append([row.name, *(_cell(of_row[loop]) for loop in shown), *(_ratio(of_row[ours], of_row[peer]) for peer in peers)])
+    if len(lines) == 1:
         return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    if markdown:
+        lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )
+
+
+def histograms(rows: list[Row], results: Results, loops: list[str]) -> str:
+    """For the rows about waiting: percentiles (medians over the rounds), and how many waits were how long (all rounds)."""
+    lines = []
+    for row in rows:
+        for loop in loops:
+            found = results[row.name][loop]
+            if row.group != "fairness" or isinstance(found, str):
+                continue
+            p50, p99, longest = (statistics.median(getattr(one, name) for one in found) for name in ("p50", "p99", "longest"))
+            lines.append(f"{row.name}, {loop}: p50 {p50:,.0f} us, p99 {p99:,.0f} us, longest {longest:,.0f} us")
+            counts = {power: sum(one.histogram.get(power, 0) for one in found) for one in found for power in one.histogram}
+            total = sum(counts.values())
+            for power in range(min(counts), max(counts) + 1):
+                part = counts.get(power, 0) / total
+                lines.append(f"  below {2**power:9,} us {part:8.3%} {'#' * round(part * BAR)}".rstrip())
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _median(found: list[Result] | str) -> float | None:
+    return None if isinstance(found, str) else statistics.median(one.rate for one in found)
+
+
+def _cell(found: list[Result] | str) -> str:
+    if isinstance(found, str):
+        return found
+    rates = [one.rate for one in found]
+    median = statistics.median(rates)
+    number = f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
+    # Half the distance between the slowest and the fastest round.
+    return f"{number} ±{(max(rates) - min(rates)) / 2 / median:.0%}" if len(rates) > 1 else number
+
+
+def _ratio(ours: list[Result] | str, peer: list[Result] | str) -> str:
+    mine, other = _median(ours), _median(peer)
+    return f"{mine / other:.2f}" if mine is not None and other is not None else ""

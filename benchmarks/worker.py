@@ -1,47 +1,34 @@
-"""One measurement in a process of its own: `python -m benchmarks.worker LOOP ROW SECONDS` prints a rate per second."""
+"""One measurement in a process of its own: `python -m benchmarks.worker LOOP ROW SECONDS` prints a `Result` as JSON."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 import sys
-import time
-from typing import Any
 
-from . import cpu, echo
-from .loops import RUNNERS
-
-
-async def measure_cpu(row: str, seconds: float) -> float:
-    """Repeat the row's work until `seconds` have passed, after a round to warm up."""
-    work = cpu.ROWS[row]
-    count = 1
-    while True:
-        start = time.perf_counter()
-        await work(count)
-        took = time.perf_counter() - start
-        if took >= seconds / 10:
-            break
-        count *= 2
-    done = 0
-    start = time.perf_counter()
-    while (now := time.perf_counter()) < start + seconds:
-        await work(count)
-        done += count
-    now = time.perf_counter()
-    return done / (now - start)
+from .loops import RUNNERS, TRIO_RUNNERS
+from .row import Result
+from .rows import ROWS
 
 
 def main() -> None:
-    loop, row, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    if loop == "ceiling":
-        print(echo.ROWS[row].ceiling(seconds))
-        return
+    loop, row, seconds = sys.argv[1], ROWS[sys.argv[2]], float(sys.argv[3])
+    if row.one_core and hasattr(os, "sched_setaffinity"):
+        # Inherited by the load generator, which is a child.
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
-    async def measure() -> Any:
-        if row in cpu.ROWS:
-            return await measure_cpu(row, seconds)
-        return await echo.ROWS[row].measure(seconds)
+    work = row.ceiling if loop == "ceiling" else row.measure
+    if work is None:
+        raise SystemExit(f"{row.name!r} has no ceiling")
 
-    print(RUNNERS[loop](measure))
+    async def measure() -> Result:
+        return await work(seconds)
+
+    runners = TRIO_RUNNERS if row.flavour == "trio" else RUNNERS
+    # The ceiling's event loop only starts processes.
+    result = runners["asyncio" if loop == "ceiling" else loop](measure)
+    print(json.dumps(dataclasses.asdict(result)))
 
 
 if __name__ == "__main__":

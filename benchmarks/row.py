@@ -1,0 +1,80 @@
+"""What a row of the table is, and how work that runs inside the measured process is timed.
+
+The modules that hold rows (`rows.py` lists them) make `Row`s; `worker.py` runs one; `report.py` prints what came out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+
+@dataclasses.dataclass
+class Result:
+    """What one measurement found.
+
+    `histogram` counts waits by the power of two of microseconds that they stayed below; a row that is about rates has none.
+    """
+
+    rate: float
+    p50: float | None = None
+    p99: float | None = None
+    longest: float | None = None
+    histogram: dict[int, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    `flavour` says in which world `measure` runs: "asyncio" under every loop, "trio" under those that have both. `ceiling`, where a row has
+    one, measures the load generator against a server in C. `one_core` keeps both ends of a measurement on one core: for work that
+    goes to and fro, where the ends never run at once and the kernel's choice of cores would be most of the figure.
+    """
+
+    group: str
+    name: str
+    measure: Callable[[float], Awaitable[Result]]
+    ceiling: Callable[[float], Awaitable[Result]] | None = None
+    flavour: Literal["asyncio", "trio"] = "asyncio"
+    one_core: bool = False
+
+
+def repeated(work: Callable[[int], Awaitable[None]]) -> Callable[[float], Awaitable[Result]]:
+    """The measurement of `work`, which is given a count and does its thing that often."""
+
+    async def measure(seconds: float) -> Result:
+        # The warm-up finds the count that makes reading the clock cheap.
+        count = 1
+        while True:
+            start = time.perf_counter()
+            await work(count)
+            if time.perf_counter() - start >= seconds / 10:
+                break
+            count *= 2
+        done = 0
+        start = time.perf_counter()
+        while (now := time.perf_counter()) < start + seconds:
+            await work(count)
+            done += count
+        now = time.perf_counter()
+        return Result(done / (now - start))
+
+    return measure
+
+
+def of_waits(waits: list[float]) -> Result:
+    """The result of a row that is about how long something waited, in seconds each."""
+    waits.sort()
+    microseconds = [wait * 1e6 for wait in waits]
+    return Result(
+        rate=len(waits) / sum(waits),
+        p50=microseconds[len(waits) // 2],
+        p99=microseconds[len(waits) * 99 // 100],
+        longest=microseconds[-1],
+        histogram=dict(Counter(max(0, math.frexp(wait)[1]) for wait in microseconds)),
+    )
