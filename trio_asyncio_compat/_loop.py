@@ -91,7 +91,7 @@ class TrioEventLoop(SelectorLoop):
         # The base class asks its selector only about registrations, and closes it.
         super().__init__(self._poller)
         self._ready = self._scheduler.ready
-        self._scheduled = self._scheduler.timers
+        self._scheduled = self._scheduler.deadlines
 
     # Life cycle
 
@@ -191,10 +191,15 @@ class TrioEventLoop(SelectorLoop):
         """Run `callback(*args)` in `delay` seconds; at once, in the next turn, if that is not positive."""
         if delay is None:
             raise TypeError("delay must not be None")
-        when = self._scheduler.time() + delay
+        scheduler = self._scheduler
+        when = scheduler.time() + delay
         if self._closed or self._debug:
             return self._debug_timer("call_later", when, callback, args, context)
-        return self._add_timer(when, TimerHandle(when, callback, args, self, context))
+        timer = TimerHandle(when, callback, args, self, context)
+        scheduler.add_timer(when, timer)
+        if scheduler.idle and scheduler.deadlines[0] == when:
+            self._pump.retime()
+        return timer  # type: ignore[return-value]
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
@@ -204,7 +209,12 @@ class TrioEventLoop(SelectorLoop):
             raise TypeError("when cannot be None")
         if self._closed or self._debug:
             return self._debug_timer("call_at", when, callback, args, context)
-        return self._add_timer(when, TimerHandle(when, callback, args, self, context))
+        scheduler = self._scheduler
+        timer = TimerHandle(when, callback, args, self, context)
+        scheduler.add_timer(when, timer)
+        if scheduler.idle and scheduler.deadlines[0] == when:
+            self._pump.retime()
+        return timer  # type: ignore[return-value]
 
     def _debug_timer(
         self, method: str, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
@@ -215,12 +225,9 @@ class TrioEventLoop(SelectorLoop):
         self._check_callback(callback, method)
         timer = _stdlib.TimerHandle(when, callback, args, self, context)
         _forget_callers(timer, 2)
-        return self._add_timer(when, timer)
-
-    def _add_timer(self, when: float, timer: _stdlib.TimerHandle) -> asyncio.TimerHandle:
         scheduler = self._scheduler
         scheduler.add_timer(when, timer)
-        if scheduler.idle and scheduler.timers[0][2] is timer:
+        if scheduler.idle and scheduler.deadlines[0] == when:
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
@@ -231,9 +238,9 @@ class TrioEventLoop(SelectorLoop):
         scheduler.cancelled += 1
         if scheduler.idle and threading.get_ident() == self._thread_id:
             # Nothing else would sweep now, and a clock that jumps to the next deadline must not jump to this one.
-            head = scheduler.timers[0][2]
+            head = scheduler.deadlines[0]
             scheduler.sweep()
-            if head is handle:
+            if head == handle._when:
                 self._pump.retime()
 
     def _add_callback(self, handle: _stdlib.Handle) -> None:

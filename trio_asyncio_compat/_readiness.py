@@ -60,7 +60,7 @@ class Poller(abc.ABC):
         return self._remove(self.writers, self.readers, fileobj)
 
     def _add(self, table: dict[int, Handle], fileobj: Any, handle: Handle) -> None:
-        fd = fileobj if type(fileobj) is int else self._number(fileobj)
+        fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._number(fileobj)
         self.watch(fd, table is self.readers or fd in self.readers, table is self.writers or fd in self.writers)
         if fileobj is not fd:
             self._objects[fd] = fileobj

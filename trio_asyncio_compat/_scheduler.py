@@ -5,6 +5,7 @@ No trio task in it: the pump (`_pump.py`) gives the scheduler its turns, tests m
 
 from __future__ import annotations
 
+import bisect
 import collections
 import functools
 import heapq
@@ -22,26 +23,33 @@ if TYPE_CHECKING:
 
 # asyncio's rule of thumb: rebuild the heap when it has at least this many timers and more than half are cancelled.
 MIN_TIMERS_TO_SWEEP = 100
+# Popping a heap costs a dozen comparisons for each of many timers, sorting it about as many for each but in one go of C (and next to
+# none if most came in order). Once this many were due, and one in so many of all, those left are sorted. Measured: 100,000 timers
+# fire in two thirds of the time.
+FEW_DUE = 16
 
 
 class Scheduler:
     """Callbacks and timers of one loop.
 
-    Invariants: `ready` is in call order and shared with the loop (`loop._ready`). `timers` is a heap of
-    `(when, number, handle)`; the number makes timers of one deadline run in the order they were made, and keeps the comparison in
-    C. `cancelled` counts the cancelled handles that are still in `timers`. `idle` is True exactly while nobody is
+    Invariants: `ready` is in call order and shared with the loop (`loop._ready`). `by_deadline` holds the
+    timers of each deadline, a deque in the order they were made where there are several, and `deadlines` is a heap of its keys. (A heap of
+    plain floats compares and sorts in C, and unlike one of tuples adds nothing that the garbage collector must look at:
+    measured, with 100,000 live timers that was half of the cost of making one.)
+    `scheduled` counts the handles in there, `cancelled` those of them that are cancelled. `idle` is True exactly while nobody is
     going to make a turn unless woken.
     """
 
     def __init__(self, loop: SelectorLoop, poller: Poller, slice_length: float) -> None:
         self.ready: collections.deque[Handle] = collections.deque()
-        self.timers: list[tuple[float, int, TimerHandle]] = []
+        self.deadlines: list[float] = []
+        self.by_deadline: dict[float, TimerHandle | collections.deque[TimerHandle]] = {}
+        self.scheduled = 0
         self.cancelled = 0
         self.time: Callable[[], float] = time.monotonic
         self.idle = False
         self.stopping = False
         self.turns = 0
-        self._numbers = 0
         self._loop = loop
         self._poller = poller
         self._slice_length = slice_length
@@ -49,33 +57,58 @@ class Scheduler:
 
     def add_timer(self, when: float, handle: TimerHandle) -> None:
         """Have `handle` run at `when`, in seconds on the loop's clock."""
-        self._numbers += 1
-        heapq.heappush(self.timers, (when, self._numbers, handle))
+        before = self.by_deadline.setdefault(when, handle)
+        if before is handle:
+            heapq.heappush(self.deadlines, when)
+        elif isinstance(before, collections.deque):
+            before.append(handle)
+        else:
+            self.by_deadline[when] = collections.deque([before, handle])
+        self.scheduled += 1
         handle._scheduled = True
 
     def sweep(self) -> None:
-        """Take cancelled timers off the heap: those at its head, or all once they are more than half of many."""
-        timers = self.timers
-        if len(timers) >= MIN_TIMERS_TO_SWEEP and self.cancelled * 2 > len(timers):
+        """Forget cancelled timers: those that would be next, or all once they are more than half of many."""
+        deadlines = self.deadlines
+        if self.scheduled >= MIN_TIMERS_TO_SWEEP and self.cancelled * 2 > self.scheduled:
+            for when, timers in list(self.by_deadline.items()):
+                if isinstance(timers, collections.deque):
+                    timers.extend(timer for timer in [timers.popleft() for _ in range(len(timers))] if not self._forget_cancelled(timer))
+                    if not timers:
+                        del self.by_deadline[when]
+                elif self._forget_cancelled(timers):
+                    del self.by_deadline[when]
             # In place: the list is shared with the loop.
-            kept = []
-            for timer in timers:
-                if timer[2]._cancelled:
-                    timer[2]._scheduled = False
-                else:
-                    kept.append(timer)
-            timers[:] = kept
-            heapq.heapify(timers)
-            self.cancelled = 0
-        while timers and timers[0][2]._cancelled:
-            heapq.heappop(timers)[2]._scheduled = False
+            deadlines[:] = self.by_deadline
+            heapq.heapify(deadlines)
+        while deadlines and self._forget_first(deadlines[0]):
+            heapq.heappop(deadlines)
+
+    def _forget_first(self, when: float) -> bool:
+        """Forget the cancelled timers that come first at this deadline; tell whether no other is left there."""
+        timers = self.by_deadline[when]
+        if isinstance(timers, collections.deque):
+            while timers and self._forget_cancelled(timers[0]):
+                timers.popleft()
+            if timers:
+                return False
+        elif not self._forget_cancelled(timers):
+            return False
+        del self.by_deadline[when]
+        return True
+
+    def _forget_cancelled(self, timer: TimerHandle) -> bool:
+        if timer._cancelled:
+            timer._scheduled = False
+            self.scheduled -= 1
             self.cancelled -= 1
+        return timer._cancelled
 
     def next_deadline(self) -> float:
         """When the earliest timer is due, in seconds on the loop's clock; infinity if there is none."""
         if self.cancelled:
             self.sweep()
-        return self.timers[0][0] if self.timers else math.inf
+        return self.deadlines[0] if self.deadlines else math.inf
 
     def turn(self) -> int:
         """Poll once, move the timers that are due, then run what is ready now; return the number of I/O events.
@@ -86,7 +119,7 @@ class Scheduler:
         self.turns += 1
         ready = self.ready
         events = self._poller.poll(ready)
-        if self.timers:
+        if self.deadlines:
             self._move_due_timers()
         self._run_ready()
         return events
@@ -148,19 +181,35 @@ class Scheduler:
     def _move_due_timers(self) -> None:
         if self.cancelled:
             self.sweep()
-        timers = self.timers
-        if not timers:
+        deadlines = self.deadlines
+        if not deadlines:
             return
         now = self.time()
         # At large values of the clock the resolution alone may not change the sum.
         end = now + max(self._resolution, math.ulp(now))
-        while timers and timers[0][0] < end:
-            handle = heapq.heappop(timers)[2]
-            handle._scheduled = False
-            if handle._cancelled:
+        popped = 0
+        # Not `<`: a deadline that is no number is over, as in asyncio, instead of being in everyone's way.
+        while deadlines and not deadlines[0] >= end:
+            if popped >= FEW_DUE and popped * FEW_DUE > len(deadlines):
+                deadlines.sort()  # still a heap
+                count = bisect.bisect_left(deadlines, end)
+                for when in deadlines[:count]:
+                    self._move(when)
+                del deadlines[:count]
+                return
+            popped += 1
+            self._move(heapq.heappop(deadlines))
+
+    def _move(self, when: float) -> None:
+        """The timers of this deadline are due."""
+        timers = self.by_deadline.pop(when)
+        for timer in timers if isinstance(timers, collections.deque) else (timers,):
+            self.scheduled -= 1
+            timer._scheduled = False
+            if timer._cancelled:
                 self.cancelled -= 1
             else:
-                self.ready.append(handle)
+                self.ready.append(timer)
 
     def _watch(self, handle: Handle, run: Callable[[], object]) -> None:
         """Run `handle` as asyncio's debug mode does: known while it runs, and logged if it was slow."""
