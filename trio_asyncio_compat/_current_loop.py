@@ -52,6 +52,12 @@ def leave(nursery: trio.Nursery) -> None:
     set_running_loop(_loop_of(trio.lowlevel.current_task()))
 
 
+def forget_all() -> None:
+    """No loop is open in this thread any more: for the child of a fork, where those of the parent do not go on."""
+    _open.__init__()  # type: ignore[misc]
+    set_running_loop(None)
+
+
 def _adapt() -> None:
     several = len(_open.by_nursery) + (_open.host is not None) > 1
     if several and _open.instrument is None:

@@ -16,8 +16,8 @@ import threading
 import sniffio
 import trio
 
+from . import _current_loop
 from ._interrupts import InterruptGuard
-from ._stdlib import set_running_loop
 from ._trio_private import forget_run, is_interrupt_handler
 
 
@@ -32,7 +32,7 @@ def _after_in_child() -> None:
     if not trio.lowlevel.in_trio_run():
         return
     forget_run()
-    set_running_loop(None)
+    _current_loop.forget_all()
     sniffio.thread_local.name = None
     sys.set_asyncgen_hooks(None, None)
     if threading.current_thread() is not threading.main_thread():

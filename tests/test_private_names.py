@@ -1,0 +1,135 @@
+"""The private names of asyncio and trio that the package uses are there, and nowhere but where they are gathered."""
+
+from __future__ import annotations
+
+import ast
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+import trio_asyncio_compat
+from trio_asyncio_compat import _stdlib, _trio_private
+
+PACKAGE = Path(trio_asyncio_compat.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in _stdlib.USED_NAMES.items() for name in names])
+def test_asyncio_has_the_name(owner: object, name: str) -> None:
+    assert hasattr(owner, name)
+
+
+def test_a_hidden_task_is_no_task_but_the_run_goes_on() -> None:
+    async def main() -> None:
+        event = trio.Event()
+        me = trio.lowlevel.current_task()
+        hidden = _trio_private.hide_current_task()
+        try:
+            assert hidden is me
+            assert not trio.lowlevel.in_trio_task()
+            assert trio.lowlevel.in_trio_run()
+            event.set()
+            assert trio.current_time() > 0
+            with pytest.raises(RuntimeError):
+                trio.lowlevel.current_task()
+        finally:
+            _trio_private.show_task(hidden)
+        assert trio.lowlevel.current_task() is me
+        await event.wait()
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert _trio_private.is_interrupt_handler(signal.getsignal(signal.SIGINT))
+
+    trio.run(main)
+    assert not _trio_private.is_interrupt_handler(signal.getsignal(signal.SIGINT))
+
+
+def test_a_run_that_is_forgotten_does_not_stand_in_the_way_of_another() -> None:
+    code = """
+import trio
+from trio_asyncio_compat import _trio_private
+
+async def inner():
+    await trio.sleep(0)
+    print("inner ran", flush=True)
+
+async def main():
+    _trio_private.forget_run()
+    assert not trio.lowlevel.in_trio_run()
+    trio.run(inner)
+    import os
+    os._exit(0)
+
+trio.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "inner ran\n"), done.stderr
+
+
+def test_importing_the_package_changes_nothing_in_asyncio() -> None:
+    code = """
+import asyncio, sys, signal, threading
+from asyncio import base_events, events, futures, tasks, selector_events, unix_events, runners, timeouts, taskgroups, locks, queues
+import trio, sniffio
+
+def snapshot():
+    state = {}
+    for name, module in sorted(sys.modules.items()):
+        if name.partition(".")[0] in ("asyncio", "trio", "sniffio") and module is not None:
+            for key, value in vars(module).items():
+                state[name, key] = id(value)
+                if isinstance(value, type):
+                    for attribute, member in vars(value).items():
+                        state[name, key, attribute] = id(member)
+    state["hooks"] = sys.get_asyncgen_hooks()
+    state["excepthook"] = sys.excepthook
+    state["sigint"] = signal.getsignal(signal.SIGINT)
+    state["threads"] = threading.active_count()
+    return state
+
+import concurrent.futures, selectors, heapq, ssl
+from asyncio import sslproto, trsock, format_helpers, subprocess
+before = snapshot()
+import trio_asyncio_compat
+after = snapshot()
+changed = [key for key in before if after.get(key) != before[key]]
+added = [key for key in after if key not in before and "__annotations_cache__" not in key]
+print(changed, added)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[] []\n", "")
+
+
+def _imports(path: Path) -> list[tuple[str, str]]:
+    """What is imported, as (module, name)."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_private_modules_are_imported_only_where_they_are_gathered(path: Path) -> None:
+    for module, name in _imports(path):
+        parts = [*module.split("."), name]
+        if parts[0] == "asyncio" and path.name != "_stdlib.py":
+            assert len(parts) == 2
+            assert not name.startswith("_")
+        if parts[0] == "trio" and path.name != "_trio_private.py":
+            assert not any(part.startswith("_") for part in parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_private_attributes_of_the_two_libraries_are_used_nowhere(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            root: ast.expr = node.value
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            assert not (isinstance(root, ast.Name) and root.id in ("asyncio", "trio")), ast.unparse(node)
