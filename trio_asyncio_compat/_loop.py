@@ -32,7 +32,7 @@ from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
 from ._stdlib import SelectorLoop, SSLProtocol, ThreadSafeHandle, logger
 from ._threads import WorkerPool
-from ._transports import BULK_READ, TrioSocketTransport
+from ._transports import TrioSocketTransport, keep_read_buffers
 from ._waiting import Wait
 
 if sys.platform != "win32":
@@ -74,6 +74,7 @@ class TrioEventLoop(SelectorLoop):
     def __init__(self, *, poller: Literal["nested", "task"] | None = None, slice_length: float = DEFAULT_SLICE_LENGTH) -> None:
         if not slice_length > 0:
             raise ValueError(f"slice_length must be a positive number of seconds, not {slice_length!r}")
+        keep_read_buffers()
         self._poller: Poller = new_poller(poller)
         self._scheduler = Scheduler(self, self._poller, slice_length)
         self._pump = Pump(self, self._scheduler, self._poller)
@@ -85,7 +86,6 @@ class TrioEventLoop(SelectorLoop):
         self._servers: weakref.WeakSet[asyncio.AbstractServer] = weakref.WeakSet()
         self._pipes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._processes: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._read_buffer: memoryview | None = None
         self._calls: set[TrioCall] = set()
         self._waits: set[Wait] = set()
         # The base class asks its selector only about registrations, and closes it.
@@ -319,13 +319,6 @@ class TrioEventLoop(SelectorLoop):
         )
         TrioSocketTransport(self, rawsock, tls, extra=extra, server=server, **options)
         return tls._app_transport
-
-    @property
-    def _bulk_buffer(self) -> memoryview:
-        """What all connections read large messages into, each copying out at once what is its own."""
-        if self._read_buffer is None:
-            self._read_buffer = memoryview(bytearray(BULK_READ))
-        return self._read_buffer
 
     def _start_serving(
         self, protocol_factory: Any, sock: socket.socket, sslcontext: Any = None, server: Any = None, *args: Any, **options: Any

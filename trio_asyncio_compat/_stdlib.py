@@ -124,7 +124,6 @@ if TYPE_CHECKING:
         def _maybe_pause_protocol(self) -> None: ...
         def _maybe_resume_protocol(self) -> None: ...
         def _call_connection_lost(self, exc: BaseException | None) -> None: ...
-        def _read_ready__on_eof(self) -> None: ...
 
     class TransportSocket:
         """`asyncio.trsock.TransportSocket`."""
@@ -200,7 +199,7 @@ _add_reader _remove_reader _add_writer _remove_writer _add_callback _add_callbac
 _make_socket_transport _make_ssl_transport _make_read_pipe_transport _make_write_pipe_transport _make_subprocess_transport
 """
 _TRANSPORT_NAMES = """
-_fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost _read_ready__on_eof _read_ready__data_received
+_fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost
 """
 USED_NAMES: dict[Any, list[str]] = {
     SelectorLoop: _LOOP_NAMES.split(),
