@@ -40,10 +40,10 @@ def drive(loop: TrioEventLoop) -> None:
         async with trio.open_nursery() as nursery:
             with serving(loop, nursery, abandon_threads=True):
                 end = await outcome.acapture(loop._pump.run)
+                # What trio tasks the loop still has belong to this drive. First the cancellation: who waits for the loop then sees that.
+                for scope in [*(call.scope for call in loop._calls), *loop._carried]:
+                    scope.cancel("the drive of the event loop that started this has ended")
                 loop._abandon_waits("Event loop stopped before Future completed.")
-                # What trio tasks the loop still has belong to this drive.
-                for call in list(loop._calls):
-                    call.cancel("the drive of the event loop that started this has ended")
             nursery.cancel_scope.cancel()
 
     with running(loop, DrivenGuard(loop), time.monotonic):

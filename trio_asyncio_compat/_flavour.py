@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import sniffio
 
-from ._stdlib import get_running_loop, set_running_loop
+from ._stdlib import get_running_loop, set_running_loop, swap_current_task
 from ._trio_private import hide_current_task, show_task
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     """Call `function` as asyncio code of `loop`, from a step of a trio task; then put everything back.
 
-    Four things say what is running here, and each is switched:
+    Five things say what is running here, and each is switched:
 
     - trio's current task. An asyncio callback is no part of the trio task that happens to run it: a cancel scope opened
       there would be closed on another task, which corrupts the scope stack and loses the whole run. Hidden,
@@ -33,6 +33,7 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     - the async generator hooks. A generator takes the finalizer at its first iteration and keeps it, so switching here is
       enough for each to be finished by the side that began it.
     - asyncio's running loop, which differs from `loop` only while several loops are open in one thread.
+    - asyncio's current task, which there is if the trio task runs flavour-free code.
     """
     task = hide_current_task()
     library = sniffio.thread_local.name
@@ -41,11 +42,14 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     sniffio.thread_local.name = "asyncio"
     sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
     set_running_loop(loop)
+    aio_task = swap_current_task(loop, None)
     try:
         function()
     finally:
         # An exception's traceback keeps this frame, which must not keep what it called.
         del function
+        swap_current_task(loop, aio_task)
+        del aio_task
         set_running_loop(outer)
         sys.set_asyncgen_hooks(*hooks)
         sniffio.thread_local.name = library

@@ -132,12 +132,14 @@ def run(fn: Callable[..., Awaitable[T]] | Coroutine[Any, Any, T], *args: Any, de
     """`trio.run` with a loop open: the main function of a program that uses both libraries.
 
     Args:
-        fn: a trio-flavoured async function, called with `args`; or a coroutine object of asyncio, as `asyncio.run` takes it.
+        fn: an async function, called with `args`. It is flavour-free: it may await trio and asyncio (see `allow_asyncio`). Or a
+            coroutine object of asyncio, as `asyncio.run` takes it, which becomes a task of the loop.
         debug: see `open_loop`.
         options: for `trio.run`: `clock`, `instruments`, ...
 
     Raises what the function raises, as it is. TypeError for anything but an async function or a coroutine object.
     """
+    from .border.flavour_free import allow_asyncio
     from .border.to_asyncio import aio_as_trio
 
     if inspect.iscoroutine(fn):
@@ -152,10 +154,7 @@ def run(fn: Callable[..., Awaitable[T]] | Coroutine[Any, Any, T], *args: Any, de
             if inspect.iscoroutine(fn):
                 result: T = await aio_as_trio(fn)
                 return result
-            awaitable = fn(*args)
-            if not inspect.isawaitable(awaitable):
-                raise TypeError(f"run() takes an async function; {fn!r} returned {awaitable!r} instead of something to await")
-            return await awaitable
+            return await allow_asyncio(fn, *args)
 
     try:
         return trio.run(main, **options)

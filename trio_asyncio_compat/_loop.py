@@ -87,6 +87,8 @@ class TrioEventLoop(SelectorLoop):
         self._pipes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._processes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._calls: set[TrioCall] = set()
+        # Of the trio tasks that carry tasks of asyncio.
+        self._carried: set[trio.CancelScope] = set()
         self._waits: set[Wait] = set()
         # The base class asks its selector only about registrations, and closes it.
         super().__init__(self._poller)
@@ -462,6 +464,22 @@ class TrioEventLoop(SelectorLoop):
                 self._pump.wake()
             elif idle:
                 self._pump.retime()
+
+    def _without_first_step(self, task: asyncio.Task[Any], construct: Callable[[], None]) -> None:
+        """Call `construct`, the constructor of a `task` that somebody else steps, and take back the step that it queues."""
+        scheduler = self._scheduler
+        idle, scheduler.idle = scheduler.idle, False
+        try:
+            construct()
+            # The last one, but for what a finaliser may have queued behind it.
+            step = next(handle for handle in reversed(scheduler.ready) if getattr(handle._callback, "__self__", None) is task)
+            step.cancel()
+            if scheduler.ready[-1] is step:
+                scheduler.ready.pop()
+        finally:
+            scheduler.idle = idle
+            if idle and scheduler.ready:
+                self._pump.wake()
 
     def _abandon_waits(self, message: str) -> None:
         """Nothing more is going to run: resolve every trio task that waits for this loop."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from asyncio import base_events, events, format_helpers, selector_events, sslproto, trsock
+from asyncio import base_events, events, format_helpers, selector_events, sslproto, tasks, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,16 @@ if TYPE_CHECKING:
         def _make_read_pipe_transport(self, *args: Any, **options: Any) -> Any: ...
         def _make_write_pipe_transport(self, *args: Any, **options: Any) -> Any: ...
 
+    class Task(asyncio.Task[Any]):
+        """`asyncio.Task`, with what a task of another kind needs of it."""
+
+        _must_cancel: Any
+        _fut_waiter: Any
+        _cancel_message: Any
+        _log_traceback: bool
+
+        def _make_cancelled_error(self) -> asyncio.CancelledError: ...
+
     class SocketTransport(asyncio.Transport):
         """`asyncio.selector_events._SelectorSocketTransport`."""
 
@@ -149,6 +159,7 @@ else:
     TimerHandle = events.TimerHandle
     # Handles of call_soon_threadsafe lock themselves since Python 3.14, so that one can be cancelled from its thread.
     ThreadSafeHandle = getattr(events, "_ThreadSafeHandle", events.Handle)
+    Task = asyncio.Task
     SelectorLoop = asyncio.SelectorEventLoop
     SocketTransport = selector_events._SelectorSocketTransport
     TransportSocket = trsock.TransportSocket
@@ -167,6 +178,24 @@ def set_running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
 def get_running_loop() -> asyncio.AbstractEventLoop | None:
     """`asyncio._get_running_loop`, likewise."""
     return events._get_running_loop()
+
+
+if sys.version_info >= (3, 12):
+
+    def swap_current_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
+        """Make `task` what `asyncio.current_task(loop)` returns; return what it was."""
+        before: asyncio.Task[Any] | None = tasks._swap_current_task(loop, task)
+        return before
+else:
+
+    def swap_current_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
+        """Make `task` what `asyncio.current_task(loop)` returns; return what it was."""
+        before = asyncio.current_task(loop)
+        if before is not None:
+            tasks._leave_task(loop, before)
+        if task is not None:
+            tasks._enter_task(loop, task)
+        return before
 
 
 def log_slow_callback(handle: Handle, seconds: float) -> None:
@@ -206,6 +235,7 @@ USED_NAMES: dict[Any, list[str]] = {
     SocketTransport: _TRANSPORT_NAMES.split(),
     Handle: ["_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"],
     TimerHandle: ["_scheduled", "_when"],
+    Task: ["_must_cancel", "_fut_waiter", "_cancel_message", "_make_cancelled_error", "_log_traceback"],
 }
 
 __all__ = ["logger"]

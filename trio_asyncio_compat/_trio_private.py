@@ -1,12 +1,16 @@
 """The private names of trio that this package uses, and nothing else.
 
-Callers are `_flavour.py` (which code is running here) and `_driven.py` (a forked child). Everything else in
-the package goes through trio's public API. `tests/test_private_names.py` fails when trio changes one of these.
+Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_interrupts.py`, and for flavour-free code
+`border/task.py` and `border/cancellation.py`. Everything else in the package goes through trio's public API.
+`tests/test_private_names.py` fails when trio changes one of these.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import outcome
+import trio
 
 try:
     from trio._core._run_context import GLOBAL_RUN_CONTEXT as run_context
@@ -14,7 +18,11 @@ except ImportError:  # trio before 0.32 keeps it in the run module
     from trio._core._run import GLOBAL_RUN_CONTEXT as run_context
 
 if TYPE_CHECKING:
-    import trio
+    from collections.abc import Callable, Iterator
+
+    from trio._core._run import CancelStatus
+
+T = TypeVar("T")
 
 
 def hide_current_task() -> trio.lowlevel.Task | None:
@@ -41,3 +49,45 @@ def forget_run() -> None:
 def is_interrupt_handler(handler: Any) -> bool:
     """Whether `handler` is the SIGINT handler that `trio.run` installs."""
     return getattr(handler, "__module__", None) == "trio._core._ki"
+
+
+# A flavour-free task (`border/task.py`) needs to know two more things of the trio task that carries it.
+
+
+def abort(task: trio.lowlevel.Task, raise_cancel: Callable[[], NoReturn]) -> bool:
+    """Do what trio does to cancel the call in which `task` is blocked, with another exception; tell whether it was tried.
+
+    A blocked call can be aborted at most once, whoever asks; it is blocked exactly while it has an abort function. One that
+    cannot be aborted decides for itself what to do with `raise_cancel`.
+    """
+    abort_func = task._abort_func
+    if abort_func is None:
+        return False
+    task._abort_func = None
+    if abort_func(raise_cancel) is trio.lowlevel.Abort.SUCCEEDED:
+        trio.lowlevel.reschedule(task, outcome.capture(raise_cancel))
+    return True
+
+
+def cancelled_scopes(task: trio.lowlevel.Task) -> Iterator[trio.CancelScope]:
+    """The cancelled scopes around what `task` is doing, from the innermost out, as far as no shield is between."""
+    status: CancelStatus | None = task._cancel_status
+    while status is not None and status.effectively_cancelled:
+        if status._scope.cancel_called:
+            yield status._scope
+        status = status.parent
+
+
+def new_cancelled(kind: type[T], like: trio.Cancelled) -> T:
+    """An instance of `kind`, a class derived from `trio.Cancelled`, that tells the same as `like`."""
+    created: T = kind._create(source=like.source, reason=like.reason, source_task=like.source_task)  # type: ignore[attr-defined]
+    return created
+
+
+class Derivable:
+    """Listed before `trio.Cancelled` as a base, it lets that final class be derived from."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        """Instead of the one of a final class, which refuses."""

@@ -1,23 +1,29 @@
-"""Trio code calls asyncio code: `aio_as_trio`."""
+"""Trio code calls asyncio code: `aio_as_trio`, and `gather`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import inspect
 from typing import TYPE_CHECKING, Any, overload
 
 import trio
 
 from .._flavour import run_as_asyncio
-from .._loop import TrioEventLoop
 from .._stdlib import get_running_loop
 from .._waiting import wait_for_future
+from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
+from .contexts import carry, context_of_trio_code
+from .crossing import Side, cross
+from .here import loop_of_trio_code
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import ParamSpec, TypeVar
+
+    from .._loop import TrioEventLoop
+    from .crossing import Make, Subject
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -26,80 +32,86 @@ if TYPE_CHECKING:
 @overload
 def aio_as_trio(function: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...
 @overload
+def aio_as_trio(
+    function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
+) -> Callable[P, AbstractAsyncContextManager[T]]: ...
+@overload
+def aio_as_trio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
+@overload
 def aio_as_trio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
-def aio_as_trio(target: Any, /) -> Any:
-    """Make asyncio-flavoured code callable from trio.
+@overload
+def aio_as_trio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
+@overload
+def aio_as_trio(iterable: AsyncIterable[T], /) -> AsyncIterator[T]: ...
+@overload
+def aio_as_trio(target: Any, /, *, loop: TrioEventLoop) -> Any: ...
+def aio_as_trio(target: Any, /, *, loop: TrioEventLoop | None = None) -> Any:
+    """Make asyncio-flavoured code usable from trio.
 
     Args:
-        target: an async function of asyncio, or any callable that returns an awaitable (`asyncio.gather`): returns a
-            trio-flavoured async function with the same arguments. Or an awaitable: returns one to be awaited in trio code.
+        target: an async function of asyncio, or any callable that returns something to await, to enter or to iterate
+            (`asyncio.gather`, `asyncio.timeout`, an async generator function): returns a function with the same arguments, also as a
+            decorator, of methods too. Or such a thing itself: an awaitable, to be awaited in trio code; a context manager, for
+            `async with` (one of `with` as well); an async iterator, for `async for`.
+        loop: the loop to use; by default the one that is open where the call is made.
 
-    The call is one asyncio task of the loop that is open here; it sees the caller's context variables, and what it sets is seen
-    by the caller. Its result or exception is the call's. If the trio scope around it is cancelled, the task is cancelled once, with
-    trio's reason as the message, and waited for: `trio.Cancelled` is raised if it ends in `asyncio.CancelledError`,
-    otherwise its result or error counts. A call that finishes without ever waiting is no checkpoint.
+    A call is one asyncio task; so is a context manager from its entry to its exit, and an iterator for its whole life. They see the
+    caller's context variables, and what they set is seen by the caller. A result or an exception is the call's. If the trio scope around a
+    call is cancelled, its task is cancelled once, with trio's reason as the message, and waited for: `trio.Cancelled` is raised if
+    it ends in `asyncio.CancelledError`, otherwise its result or error counts. If asyncio cancels the task of a context manager (a
+    timeout expires, a task of a TaskGroup fails), the block is cancelled as by a trio scope. An iterator that is dropped is closed
+    in its own task at once. A call that finishes without ever waiting is no checkpoint.
 
-    Raises TypeError for a target of another kind. The call raises RuntimeError where no loop is open (use
+    Raises TypeError for a target of another kind. What is returned raises RuntimeError where no loop is open (use
     `open_loop`), or if the loop stops before the task is done.
     """
-    if inspect.isawaitable(target):
-        return _await_asyncio(target)
-    if not callable(target):
-        raise TypeError(f"aio_as_trio() takes an async function, a callable that returns an awaitable, or an awaitable, not {target!r}")
-    return _wrap(target)
+    return cross(SIDE, target, loop)
 
 
 asyncio_as_trio = aio_as_trio
 
 
-def _wrap(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        if inspect.iscoroutinefunction(function):
-            return await _await_asyncio(function(*args, **kwargs))
-        loop = open_loop_here()
+class _ToAsyncio(Side):
+    name = "aio_as_trio"
+
+    @trio.lowlevel.enable_ki_protection
+    async def wait(self, awaitable: Any, loop: TrioEventLoop | None) -> Any:
+        try:
+            loop = loop or loop_of_trio_code("aio_as_trio()")
+            loop._check_serving()
+        except RuntimeError:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise
+        if not inspect.iscoroutine(awaitable):
+            if asyncio.isfuture(awaitable):
+                if awaitable.get_loop() is not loop:
+                    raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
+                # Not kept here: what it raises keeps this frame.
+                future, awaitable = [awaitable], None
+                return await wait_for_future(loop, future.pop())
+            awaitable = _as_coroutine(awaitable)
+        if loop.get_task_factory() is not None:
+            return await _in_copied_context(loop, awaitable)
+        return await wait_for_future(loop, loop._start_now(awaitable, context_of_trio_code()))
+
+    @trio.lowlevel.enable_ki_protection
+    async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
+        loop = loop or loop_of_trio_code("aio_as_trio()")
         made: list[Any] = []
-        run_as_asyncio(loop, lambda: made.append(function(*args, **kwargs)))
+        run_as_asyncio(loop, lambda: made.append(make()))
         if not inspect.isawaitable(made[0]):
-            raise TypeError(f"aio_as_trio() needs something to await, but {function!r} returned {made[0]!r}. Call it without aio_as_trio()")
-        return await _await_asyncio(made.pop())
+            raise TypeError(f"aio_as_trio() was given {made[0]!r}, which cannot be awaited. If it is a result, call without aio_as_trio()")
+        return await self.wait(made.pop(), loop)
 
-    try:
-        functools.update_wrapper(call, function)
-    except AttributeError:
-        pass
-    return call
+    def block(self, make: Make, loop: TrioEventLoop | None) -> AsyncioBlock:
+        return AsyncioBlock(self, make, loop or loop_of_trio_code("aio_as_trio()"))
 
-
-def open_loop_here() -> TrioEventLoop:
-    """The loop that is open for the current trio task; RuntimeError if none is."""
-    loop = get_running_loop()
-    if not isinstance(loop, TrioEventLoop) or loop._nursery is None or not trio.lowlevel.in_trio_task():
-        if trio.lowlevel.in_trio_run() and not trio.lowlevel.in_trio_task():
-            raise RuntimeError("aio_as_trio() was called in asyncio code, which can await asyncio's functions directly")
-        raise RuntimeError("no asyncio loop is open here: use 'async with trio_asyncio_compat.open_loop()' around this code")
-    return loop
+    def carrier(self, subject: Subject, loop: TrioEventLoop | None) -> AsyncioCarrier:
+        return AsyncioCarrier(loop or loop_of_trio_code("aio_as_trio()"), subject)
 
 
-@trio.lowlevel.enable_ki_protection
-async def _await_asyncio(awaitable: Any) -> Any:
-    try:
-        loop = open_loop_here()
-        loop._check_serving()
-    except RuntimeError:
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise
-    if not inspect.iscoroutine(awaitable):
-        if asyncio.isfuture(awaitable):
-            if awaitable.get_loop() is not loop:
-                raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
-            # Not kept here: what it raises keeps this frame.
-            future, awaitable = [awaitable], None
-            return await wait_for_future(loop, future.pop())
-        awaitable = _as_coroutine(awaitable)
-    if loop.get_task_factory() is not None:
-        return await _in_copied_context(loop, awaitable)
-    return await wait_for_future(loop, loop._start_now(awaitable, trio.lowlevel.current_task().context))
+SIDE = _ToAsyncio()
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
@@ -115,11 +127,28 @@ async def _in_copied_context(loop: TrioEventLoop, coroutine: Coroutine[Any, Any,
     try:
         return await wait_for_future(loop, created.pop())
     finally:
-        _carry_back(context)
+        carry(context)
 
 
-def _carry_back(context: contextvars.Context) -> None:
-    ours = contextvars.copy_context()
-    for variable, value in context.items():
-        if variable not in ours or ours[variable] is not value:
-            variable.set(value)
+async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    """`asyncio.gather` for trio code: run asyncio's awaitables concurrently, return their results in the order given.
+
+    Args:
+        aws: coroutines, futures and tasks of asyncio. A coroutine that is given twice is run once.
+        return_exceptions: return exceptions among the results, instead of raising the first one at once. The others go on in any case.
+
+    Works in trio code with a loop open, in flavour-free code, and in asyncio code. If it is cancelled (by a trio scope, or by asyncio) all
+    children that have not finished are; a child that is cancelled by itself counts as one that raised `asyncio.CancelledError`.
+    Raises RuntimeError where no loop is open.
+    """
+    if trio.lowlevel.in_trio_task() or get_running_loop() is None:
+        try:
+            loop = loop_of_trio_code("gather()")
+        except RuntimeError:
+            for awaitable in aws:
+                if inspect.iscoroutine(awaitable):
+                    awaitable.close()
+            raise
+        results: list[Any] = await SIDE.call(lambda: asyncio.gather(*aws, return_exceptions=return_exceptions), loop)
+        return results
+    return await asyncio.gather(*aws, return_exceptions=return_exceptions)

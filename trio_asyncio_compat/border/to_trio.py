@@ -1,0 +1,103 @@
+"""Asyncio code calls trio code: `trio_as_aio`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, overload
+
+from .crossing import Side, cross
+from .here import loop_of_asyncio_code
+from .trio_carrier import TrioBlock, TrioCarrier
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from typing import ParamSpec, TypeVar
+
+    from .._loop import TrioEventLoop
+    from .crossing import Make, Subject
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+
+@overload
+def trio_as_aio(function: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...
+@overload
+def trio_as_aio(
+    function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
+) -> Callable[P, AbstractAsyncContextManager[T]]: ...
+@overload
+def trio_as_aio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
+@overload
+def trio_as_aio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
+@overload
+def trio_as_aio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
+@overload
+def trio_as_aio(iterable: AsyncIterable[T], /) -> AsyncIterator[T]: ...
+@overload
+def trio_as_aio(target: Any, /, *, loop: TrioEventLoop) -> Any: ...
+def trio_as_aio(target: Any, /, *, loop: TrioEventLoop | None = None) -> Any:
+    """Make trio-flavoured code usable from asyncio.
+
+    Args:
+        target: an async function of trio, or any callable that returns something to await, to enter or to iterate
+            (`trio.open_nursery`, `trio.move_on_after`, an async generator function): returns a function with the same arguments,
+            also as a decorator, of methods too. Or such a thing itself: an awaitable, to be awaited in asyncio code; a context
+            manager, for `async with` (one of `with` as well, as trio's scopes are); an async iterator, for `async for`.
+        loop: the loop whose nursery is to be used; by default the running one.
+
+    A call is one trio task in the loop's nursery, in a copy of the caller's context; so is a context manager from its entry to its exit,
+    and an iterator for its whole life: what these set in their context variables, and the caller in its own, is seen by both. If the
+    asyncio task that awaits a call is cancelled, the trio task's scope is, with asyncio's message as the reason, and waited for:
+    `asyncio.CancelledError` is raised only if trio's code ended cancelled; a result or an error that came late counts. If trio
+    cancels the task of a context manager (a scope's time is over, a task of a nursery has crashed), the block is cancelled, and the
+    manager decides what comes of it; if asyncio cancels the block, CancelledError comes out of it, not a nursery's group. An
+    iterator that is dropped is closed in its own task at once.
+
+    Raises TypeError for a target of another kind. What is returned raises RuntimeError in code that runs on no loop of ours, and in
+    trio code.
+    """
+    return cross(SIDE, target, loop)
+
+
+trio_as_asyncio = trio_as_aio
+
+
+class _ToTrio(Side):
+    name = "trio_as_aio"
+
+    async def wait(self, awaitable: Any, loop: TrioEventLoop | None) -> Any:
+        try:
+            loop = loop or loop_of_asyncio_code("trio_as_aio()")
+            loop._check_serving()
+        except RuntimeError:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise
+        return await loop._call_trio(_wait, awaitable)
+
+    async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
+        loop = loop or loop_of_asyncio_code("trio_as_aio()")
+        loop._check_serving()
+
+        async def call() -> Any:
+            made = make()
+            if not inspect.isawaitable(made):
+                raise TypeError(f"trio_as_aio() was given {made!r}, which cannot be awaited. If it is a result, call without trio_as_aio()")
+            return await made
+
+        return await loop._call_trio(call)
+
+    def block(self, make: Make, loop: TrioEventLoop | None) -> TrioBlock:
+        return TrioBlock(self, make, loop or loop_of_asyncio_code("trio_as_aio()"))
+
+    def carrier(self, subject: Subject, loop: TrioEventLoop | None) -> TrioCarrier:
+        return TrioCarrier(loop or loop_of_asyncio_code("trio_as_aio()"), subject)
+
+
+SIDE = _ToTrio()
+
+
+async def _wait(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

@@ -1,0 +1,234 @@
+"""A trio task that makes calls for asyncio code, one after the other: for context managers and iterators of trio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+import outcome
+import trio
+
+from .._calls import TrioFuture
+from .cancellation import seen_by_asyncio
+from .contexts import carry
+from .crossing import Block, Carrier, Manager
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable, Coroutine
+
+    from .._loop import TrioEventLoop
+    from .cancellation import Outcome
+    from .crossing import Make, Side, Subject
+
+
+class _Call(TrioFuture):
+    """One call, as a Future. To cancel it cancels the carrier: a scope for each call would be left while scopes that the call
+    has opened (a nursery that was entered) stand inside of it."""
+
+    def __init__(self, loop: TrioEventLoop, scope: trio.CancelScope, function: Callable[[], Coroutine[Any, Any, Any]], last: bool) -> None:
+        super().__init__(loop, scope)
+        self.function = function
+        self.last = last
+        self.context = contextvars.copy_context()
+
+
+class TrioCarrier(Carrier):
+    """See `Carrier`. The task stands in the loop's nursery, in a shielded scope; its context follows its callers'.
+
+    Invariants: `_call` is the call that is to be made or is being made; the task waits for `_woken` while there is none. A cancellation
+    that meets the task then was not meant for a call: it is the *interruption*. It is kept, and reaches the next call, unless it has
+    settled the result of that (`_settled`).
+    """
+
+    def __init__(self, loop: TrioEventLoop, subject: Subject) -> None:
+        self.interruption: trio.Cancelled | None = None
+        self._loop = loop
+        self._subject = subject
+        self._carried: asyncio.Future[Any] | None = None
+        self.scope = trio.CancelScope()
+        self._call: _Call | None = None
+        self._settled: Outcome | None = None
+        self._woken: trio.Event | None = None
+        self._ending = False
+
+    async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
+        """Asyncio-flavoured. If it is cancelled, so is all that the task does from then on."""
+        if self._call is not None:
+            raise RuntimeError("another call is still being made: an iterator of the other side can be advanced by one task at a time")
+        settled, self._settled = self._settled, None
+        if settled is not None and not last:
+            return settled.unwrap()
+        if settled is not None and self._ending:
+            return None
+        self._loop._check_serving()
+        if self._carried is None:
+            started = self._loop._call_trio(self._serve)
+            self._carried, self.scope = started, started.scope
+        elif self._carried.done():
+            raise RuntimeError("the trio task of this iterator or context manager has ended")
+        call = self._call = _Call(self._loop, self.scope, function, last)
+        self._wake()
+        try:
+            result = await call
+            carry(call.context)
+            return result
+        finally:
+            # What the call raised keeps this frame.
+            del call
+
+    def end_soon(self) -> None:
+        if self._carried is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._end)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            # Closed, with everything in it.
+
+    def _end(self) -> None:
+        self._ending = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None:
+            self._woken.set()
+
+    # In the task
+
+    async def _serve(self) -> None:
+        while (call := await self._next_call()) is not None:
+            carry(call.context)
+            result = await outcome.acapture(call.function)
+            call.context = contextvars.copy_context()
+            self._call = None
+            call.resolve(seen_by_asyncio(result, call.asked))
+            if call.last or (isinstance(result, outcome.Error) and self._subject.ends_with(result.error)):
+                return
+            # Not kept while there is nothing to do.
+            del call, result
+        if self._settled is None:
+            await self._abandon()
+
+    async def _abandon(self) -> None:
+        try:
+            await self._subject.abandon()
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
+            if not isinstance(exc, GeneratorExit):
+                self._loop.call_exception_handler({"message": "error while closing what asyncio code has dropped", "exception": exc})
+
+    async def _next_call(self) -> _Call | None:
+        """The next call, when there is one; None if there will be none."""
+        while self._call is None and not self._ending:
+            self._woken = trio.Event()
+            try:
+                # One interruption is enough to know; what is told of it then takes its time.
+                with trio.CancelScope(shield=self.interruption is not None):
+                    await self._woken.wait()
+            except trio.Cancelled as exc:
+                self.interruption = exc
+            finally:
+                self._woken = None
+            if self.interruption is not None and self._call is None and not self._ending:
+                settled = await self._subject.interrupted(self.interruption)
+                if settled is not None:
+                    self._settled = settled
+                    self._ending = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
+                elif not self._loop._pump.running:
+                    # The drive of the loop has ended, and with it everything that could make a call.
+                    self._ending = True
+        return self._call
+
+
+class TrioBlock(Block):
+    """The block, in asyncio code, of a context manager of trio.
+
+    If trio cancels the manager's task between entering and leaving (a nursery with a crashed child, a scope whose time is over), the
+    block's asyncio task is cancelled; the manager then decides what comes of it, and the request is taken back.
+    """
+
+    def __init__(self, side: Side, make: Make, loop: TrioEventLoop) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError(f"{side.name}() needs an asyncio task to hold a context manager")
+        self._task = task
+        # How many requests to cancel the task are not ours.
+        self._cancelling = task.cancelling()
+        self._interrupts = interrupts = [False]
+
+        def interrupt(exc: BaseException) -> None:
+            if not interrupts[0]:
+                interrupts[0] = True
+                task.cancel(str(exc))
+
+        self._manager = Manager(side, make, interrupt)
+        self._carrier = TrioCarrier(loop, self._manager)
+        self._inside = False
+
+    async def enter(self) -> Any:
+        entered = await self._carrier.call(self._manager.enter)
+        self._inside = True
+        return entered
+
+    async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
+        self._inside = False
+        # The manager's exit may be cancelled, which is no interruption of the block any more.
+        interrupted, self._interrupts[0] = self._interrupts[0], True
+        ours = interrupted and self._task.uncancel() <= self._cancelling and isinstance(exc, asyncio.CancelledError)
+        try:
+            if ours:
+                return await self._exit_cancelled(None)
+            if isinstance(exc, asyncio.CancelledError):
+                return await self._exit_cancelled(exc)
+            return await self._exit(exc)
+        finally:
+            # If the manager could not be told (the loop has stopped), it learns that there is no block any more.
+            self._carrier.end_soon()
+            del exc, trace
+
+    async def _exit_cancelled(self, cancelled: asyncio.CancelledError | None) -> bool:
+        """The block was cancelled: by asyncio, or by trio if that is None. The manager sees trio's exception."""
+        if cancelled is not None:
+            self._carrier.scope.cancel(str(cancelled) or "asyncio has cancelled the block of a context manager")
+        manager, carrier = self._manager, self._carrier
+
+        async def leave() -> bool:
+            exc: BaseException | None = carrier.interruption
+            if exc is None:
+                reached = await outcome.acapture(trio.lowlevel.checkpoint)
+                exc = reached.error if isinstance(reached, outcome.Error) else None
+            try:
+                return await manager.exit(exc)
+            finally:
+                del exc
+
+        try:
+            swallowed: bool = await carrier.call(leave, last=True)
+        except asyncio.CancelledError:
+            if cancelled is None:
+                raise
+            return False
+        return swallowed and cancelled is None
+
+    async def _exit(self, exc: BaseException | None) -> bool:
+        """The block has ended by itself, with an error or without."""
+        # In a list, which can be emptied: what the manager raises keeps these frames.
+        kept = [exc]
+        try:
+            left: bool = await self._carrier.call(lambda: self._manager.exit(kept[0]), last=True)
+            return left
+        except BaseException as raised:
+            if raised is exc:
+                return False
+            raise
+        finally:
+            kept.clear()
+            del exc
+
+    def __del__(self) -> None:
+        if self._inside:
+            self._carrier.end_soon()
