@@ -210,7 +210,8 @@ def test_mistakes_are_refused(run: Run) -> None:
 
 def test_a_child_that_somebody_else_has_reaped(our_run: Run) -> None:
     async def main() -> None:
-        child: Any = await asyncio.create_subprocess_exec("true")
+        child: Any = await asyncio.create_subprocess_exec("sleep", "3600")
+        child.kill()
         # As soon as it has ended, before the loop looks.
         os.waitpid(child.pid, 0)
         assert await child.wait() == 255

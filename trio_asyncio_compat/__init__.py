@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._lifetime import open_loop, run
 from ._loop import TrioEventLoop, new_event_loop
+from ._policy import install
+from .border.drop_in import (
+    TrioAsyncioDeprecationWarning,
+    TrioExecutor,
+    current_loop,
+    run_aio_coroutine,
+    run_aio_future,
+    run_aio_generator,
+    run_trio,
+    run_trio_task,
+)
 from .border.flavour_free import allow_asyncio, flavour_free_task_factory
 from .border.to_asyncio import aio_as_trio, asyncio_as_trio, gather
 from .border.to_trio import trio_as_aio, trio_as_asyncio
 
+if TYPE_CHECKING:
+    from asyncio import DefaultEventLoopPolicy as EventLoopPolicy
+
+BaseTrioEventLoop = TrioEventLoop
+
 __all__ = [
+    "BaseTrioEventLoop",
+    "EventLoopPolicy",
+    "TrioAsyncioDeprecationWarning",
     "TrioEventLoop",
+    "TrioExecutor",
     "aio_as_trio",
     "allow_asyncio",
     "asyncio_as_trio",
+    "current_loop",
     "flavour_free_task_factory",
     "gather",
+    "install",
     "new_event_loop",
     "open_loop",
     "run",
+    "run_aio_coroutine",
+    "run_aio_future",
+    "run_aio_generator",
+    "run_trio",
+    "run_trio_task",
     "trio_as_aio",
     "trio_as_asyncio",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Made when it is asked for: asyncio's policies are deprecated, and an import must not touch them.
+    if name == "EventLoopPolicy":
+        from ._policy import event_loop_policy
+
+        return event_loop_policy()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,16 +7,14 @@ one. Everything else is as with `python app.py`: argv, the import path, `__main_
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.machinery
 import importlib.util
 import os
 import sys
 import types
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from ._loop import TrioEventLoop
+from ._policy import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +34,7 @@ def main() -> None:
     kind, target, arguments = _parse(sys.argv[1:])
     prepare = {"-m": _module, "-c": _code}.get(kind, _script)
     module, code = prepare(target, arguments)
-    _make_default()
+    install()
     sys.modules["__main__"] = module
     # An exception is shown with the program's frames only.
     sys.excepthook = _without_our_frames(sys.excepthook)
@@ -63,25 +61,6 @@ def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
     # What is left is a request for help or a mistake; argparse answers both, and exits.
     parser.parse_args(argv)
     return parser.error("nothing to run")
-
-
-def _make_default() -> None:
-    """Make ours the loop of `asyncio.run`, `asyncio.Runner` and `asyncio.new_event_loop`.
-
-    A policy is the one public way to say so. It is deprecated since Python 3.14, and nothing has taken its place for a program
-    that passes no loop factory.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        default: Any = type(asyncio.get_event_loop_policy())
-
-        class TrioEventLoopPolicy(default):  # type: ignore[misc]
-            """asyncio's default policy, with our loop."""
-
-            def new_event_loop(self) -> TrioEventLoop:
-                return TrioEventLoop()
-
-        asyncio.set_event_loop_policy(TrioEventLoopPolicy())
 
 
 def _script(path: str, arguments: list[str]) -> tuple[types.ModuleType, Callable[[], Any]]:

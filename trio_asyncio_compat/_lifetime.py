@@ -29,6 +29,7 @@ async def open_loop(
     task_factory: Any = None,
     poller: Literal["nested", "task"] | None = None,
     slice_length: float = DEFAULT_SLICE_LENGTH,
+    queue_len: int | None = None,
 ) -> AsyncIterator[TrioEventLoop]:
     """Run an asyncio loop for the length of a block of trio code.
 
@@ -43,6 +44,7 @@ async def open_loop(
         debug: asyncio's debug mode; None decides as asyncio does (`-X dev`, `PYTHONASYNCIODEBUG`).
         task_factory: see `asyncio.loop.set_task_factory`.
         poller, slice_length: see `TrioEventLoop`.
+        queue_len: has no effect; trio-asyncio's callers give it. The queue of callbacks is as long as it needs to be.
 
     Raises:
         SystemExit, KeyboardInterrupt: raised by an asyncio callback or task. The block is cancelled.
@@ -128,13 +130,19 @@ class _Host:
         return interrupted
 
 
-def run(fn: Callable[..., Awaitable[T]] | Coroutine[Any, Any, T], *args: Any, debug: bool | None = None, **options: Any) -> T:
+def run(
+    fn: Callable[..., Awaitable[T]] | Coroutine[Any, Any, T],
+    *args: Any,
+    debug: bool | None = None,
+    queue_len: int | None = None,
+    **options: Any,
+) -> T:
     """`trio.run` with a loop open: the main function of a program that uses both libraries.
 
     Args:
         fn: an async function, called with `args`. It is flavour-free: it may await trio and asyncio (see `allow_asyncio`). Or a
             coroutine object of asyncio, as `asyncio.run` takes it, which becomes a task of the loop.
-        debug: see `open_loop`.
+        debug, queue_len: see `open_loop`.
         options: for `trio.run`: `clock`, `instruments`, ...
 
     Raises what the function raises, as it is. TypeError for anything but an async function or a coroutine object.

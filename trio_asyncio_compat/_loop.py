@@ -33,6 +33,7 @@ from ._scheduler import Scheduler
 from ._stdlib import SelectorLoop, SSLProtocol, ThreadSafeHandle, logger
 from ._threads import WorkerPool
 from ._transports import TrioSocketTransport, keep_read_buffers
+from ._trio_asyncio import TrioAsyncioMethods
 from ._waiting import Wait
 
 if sys.platform != "win32":
@@ -51,7 +52,7 @@ _THREADSAFE_FRAMES = 1 if ThreadSafeHandle is _stdlib.Handle else 2
 DEFAULT_SLICE_LENGTH = 0.001
 
 
-class TrioEventLoop(SelectorLoop):
+class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
     """An asyncio event loop whose scheduler is trio.
 
     Called without arguments it makes a loop to be driven from synchronous code, as in
@@ -89,6 +90,7 @@ class TrioEventLoop(SelectorLoop):
         self._calls: set[TrioCall] = set()
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
+        self._autoclose: set[int] = set()
         self._waits: set[Wait] = set()
         # The base class asks its selector only about registrations, and closes it.
         super().__init__(self._poller)
@@ -119,14 +121,16 @@ class TrioEventLoop(SelectorLoop):
                 "A loop cannot be driven from inside of trio.run(). Open one there with 'async with trio_asyncio_compat.open_loop()'"
             )
 
-    def stop(self) -> None:
+    def stop(self, waiter: trio.Event | None = None) -> trio.Event | None:  # type: ignore[override]
         """Stop after the current turn; callbacks that are ready now still run in it.
 
         On a hosted loop the asyncio side then stands still until the `open_loop` block ends; who waits for it gets RuntimeError.
+        Returns, of a loop that runs, an event that is set once it has stopped: `waiter` if that is given.
         """
         self._scheduler.stopping = True
         if self._scheduler.idle:
             self._pump.wake()
+        return self._pump.announce_stop(waiter)
 
     def close(self) -> None:
         """Close the loop for good; a second call does nothing. Raises RuntimeError while it runs."""
@@ -139,6 +143,7 @@ class TrioEventLoop(SelectorLoop):
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
         super().close()
+        self._close_files()
 
     def time(self) -> float:
         """Seconds on the loop's clock: trio's in a hosted loop, `time.monotonic()` in a driven one."""

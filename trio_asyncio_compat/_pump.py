@@ -45,6 +45,8 @@ class Pump:
         self._task: trio.lowlevel.Task | None = None
         self._watcher: trio.lowlevel.Task | None = None
         self._watcher_waits_for_pump = False
+        self._announced: list[trio.Event] = []
+        self._failure: BaseException | None = None
         self._watching = trio.CancelScope()
 
     @trio.lowlevel.enable_ki_protection
@@ -54,8 +56,30 @@ class Pump:
         self._task = trio.lowlevel.current_task()
         try:
             await self._run()
+            if self._failure is not None:
+                raise self._failure
         finally:
+            self._failure = None
             self.running = False
+            announced, self._announced = self._announced, []
+            for event in announced:
+                event.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop, and have `run` raise `error`, unless something else has failed before."""
+        if self._failure is None:
+            self._failure = error
+        self._loop.stop()
+
+    def announce_stop(self, event: trio.Event | None) -> trio.Event | None:
+        """Set `event`, or a new one, when `run` has ended; None while it is not running."""
+        if not self.running:
+            if event is not None:
+                event.set()
+            return event
+        event = event or trio.Event()
+        self._announced.append(event)
+        return event
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
