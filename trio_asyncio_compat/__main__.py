@@ -156,10 +156,19 @@ def _without_our_frames(hook: Callable[..., object]) -> Callable[..., None]:
                 break
             entry = entry.tb_next
         # A syntax error has no frame of the program.
-        trace = program.tb_next if program is not None else trace
+        trace = _without_frames_of_package(program.tb_next) if program is not None else trace
         hook(kind, exc.with_traceback(trace), trace)
 
     return excepthook
+
+
+def _without_frames_of_package(trace: types.TracebackType | None) -> types.TracebackType | None:
+    if trace is None:
+        return None
+    following = _without_frames_of_package(trace.tb_next)
+    if os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
+        return following
+    return types.TracebackType(following, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
 
 
 if __name__ == "__main__":

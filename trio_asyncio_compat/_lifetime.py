@@ -14,6 +14,7 @@ from ._loop import DEFAULT_SLICE_LENGTH, TrioEventLoop
 from ._running import running, serving
 from ._shutdown import shut_down
 from ._waiting import wait_undisturbed
+from ._wrong_flavour import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -79,6 +80,7 @@ async def open_loop(
         loop.close()
         error = host.crash or error or interrupted
         if error is not None:
+            explain(error)
             raise error
     finally:
         del error

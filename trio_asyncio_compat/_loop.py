@@ -35,6 +35,7 @@ from ._threads import WorkerPool
 from ._transports import TrioSocketTransport, keep_read_buffers
 from ._trio_asyncio import TrioAsyncioMethods
 from ._waiting import Wait
+from ._wrong_flavour import explain
 
 if sys.platform != "win32":
     from ._stdlib import UnixSubprocessTransport
@@ -42,6 +43,8 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Awaitable, Callable, Coroutine
+
+    from .border.generators import FlavourFreeGenerators
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -91,6 +94,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
         self._autoclose: set[int] = set()
+        self._flavour_free_generators: FlavourFreeGenerators | None = None
         self._waits: set[Wait] = set()
         # The base class asks its selector only about registrations, and closes it.
         super().__init__(self._poller)
@@ -108,6 +112,19 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         self._check_closed()
         self._check_running()
         drive(self)
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until `future`, or the task of a coroutine, is done; return its result or raise its exception. See `run_forever`."""
+        try:
+            return super().run_until_complete(future)
+        except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
+            explain(exc)
+            raise
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Report an error that nobody waits for, as in asyncio; one from awaiting the wrong library is explained."""
+        explain(context.get("exception"))
+        super().call_exception_handler(context)
 
     def _check_running(self) -> None:
         if self._hosted:
@@ -144,6 +161,12 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
                 self.remove_signal_handler(sig)
         super().close()
         self._close_files()
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close the async generators that are alive, each in the kind of code that has begun it."""
+        await super().shutdown_asyncgens()
+        if self._flavour_free_generators is not None:
+            await self._flavour_free_generators.close_all()
 
     def time(self) -> float:
         """Seconds on the loop's clock: trio's in a hosted loop, `time.monotonic()` in a driven one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
@@ -14,6 +15,7 @@ import outcome
 import trio
 
 from .._loop import TrioEventLoop
+from .generators import FlavourFreeGenerators
 from .here import loop_of_trio_code
 from .task import FlavourFreeTask, task_here
 
@@ -37,7 +39,7 @@ async def allow_asyncio(fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     if task_here() is not None:
         return await fn(*args)
     loop = loop_of_trio_code("allow_asyncio()")
-    task = FlavourFreeTask(loop, _body(fn, args), trio.lowlevel.current_task().context)
+    task = FlavourFreeTask(loop, _body(fn, args), trio.lowlevel.current_task().context, _generators_of(loop))
     # What ends the body comes out of here, so nobody needs to fetch it from the task.
     result = await task.run(_step)
     task._log_traceback = False
@@ -57,13 +59,22 @@ def flavour_free_task_factory(loop: asyncio.AbstractEventLoop, coroutine: Corout
     if not isinstance(loop, TrioEventLoop):
         raise TypeError(f"flavour_free_task_factory makes tasks of a TrioEventLoop, not of {loop!r}")
     context: contextvars.Context = options.get("context") or contextvars.copy_context()
-    task = FlavourFreeTask(loop, coroutine, context, name=options.get("name"))
+    task = FlavourFreeTask(loop, coroutine, context, _generators_of(loop), name=options.get("name"))
     if loop._nursery is not None:
         _start(task, loop)
     else:
         # The loop does not run yet: when it does.
         loop.call_soon(_start, task, loop)
     return task
+
+
+def _generators_of(loop: TrioEventLoop) -> FlavourFreeGenerators:
+    """Made with the loop's first flavour-free code."""
+    generators: FlavourFreeGenerators | None = loop._flavour_free_generators
+    if generators is None:
+        generators = FlavourFreeGenerators(loop, functools.partial(flavour_free_task_factory, loop))
+        loop._flavour_free_generators = generators
+    return generators
 
 
 def _start(task: FlavourFreeTask, loop: TrioEventLoop) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from .._loop import TrioEventLoop
     from .cancellation import Outcome
+    from .generators import FlavourFreeGenerators
 
 # What a step of a body makes it do, and how a step is made: in which context, with Ctrl-C allowed.
 Next: TypeAlias = "tuple[Callable[[Any], Any], Any]"
@@ -59,12 +60,19 @@ class FlavourFreeTask(Task):
     _must_cancel = property(lambda self: self._requested)
 
     def __init__(
-        self, loop: TrioEventLoop, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context, *, name: str | None = None
+        self,
+        loop: TrioEventLoop,
+        coroutine: Coroutine[Any, Any, Any],
+        context: contextvars.Context,
+        generators: FlavourFreeGenerators,
+        *,
+        name: str | None = None,
     ) -> None:
         self._awaited: Any = None
         self._requested = False
         self._body = coroutine
         self._loop_of_body = loop
+        self._generators = generators
         # The cancelled scopes that the body has been told of.
         self._told: weakref.WeakSet[trio.CancelScope] = weakref.WeakSet()
         self.context = context
@@ -133,7 +141,7 @@ class FlavourFreeTask(Task):
     @trio.lowlevel.enable_ki_protection
     def _drive(self, step: Step) -> Generator[Any, Any, Any]:
         """Step the body until it returns, and await what it awaits."""
-        coroutine, loop = self._body, self._loop_of_body
+        coroutine, loop, generators = self._body, self._loop_of_body, self._generators
         method: Callable[[Any], Any] = coroutine.send
         value: Any = None
         # A request is delivered in place of what an asyncio await was to bring, and before the first step, as in asyncio. What a trio
@@ -143,6 +151,7 @@ class FlavourFreeTask(Task):
             if self._requested and may_replace:
                 method, value = coroutine.throw, self._take_request()
             before = swap_current_task(loop, self)
+            hooks = generators.set_hooks()
             try:
                 awaited = step(method, value)
             except StopIteration as stop:
@@ -155,6 +164,7 @@ class FlavourFreeTask(Task):
                 continue
             finally:
                 value = None
+                sys.set_asyncgen_hooks(*hooks)
                 swap_current_task(loop, before)
                 del before
             try:

@@ -12,6 +12,7 @@ import trio
 from .._flavour import run_as_asyncio
 from .._stdlib import get_running_loop
 from .._waiting import wait_for_future
+from .._wrong_flavour import explain
 from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
 from .contexts import carry, context_of_trio_code
 from .crossing import Side, cross
@@ -91,9 +92,13 @@ class _ToAsyncio(Side):
                 future, awaitable = [awaitable], None
                 return await wait_for_future(loop, future.pop())
             awaitable = _as_coroutine(awaitable)
-        if loop.get_task_factory() is not None:
-            return await _in_copied_context(loop, awaitable)
-        return await wait_for_future(loop, loop._start_now(awaitable, context_of_trio_code()))
+        try:
+            if loop.get_task_factory() is not None:
+                return await _in_copied_context(loop, awaitable)
+            return await wait_for_future(loop, loop._start_now(awaitable, context_of_trio_code()))
+        except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
+            explain(exc)
+            raise
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, overload
 
+from .._wrong_flavour import explain
 from .crossing import Side, cross
 from .here import loop_of_asyncio_code
 from .trio_carrier import TrioBlock, TrioCarrier
@@ -75,7 +76,7 @@ class _ToTrio(Side):
             if inspect.iscoroutine(awaitable):
                 awaitable.close()
             raise
-        return await loop._call_trio(_wait, awaitable)
+        return await _call(loop, _wait, awaitable)
 
     async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
         loop = loop or loop_of_asyncio_code("trio_as_aio()")
@@ -87,7 +88,7 @@ class _ToTrio(Side):
                 raise TypeError(f"trio_as_aio() was given {made!r}, which cannot be awaited. If it is a result, call without trio_as_aio()")
             return await made
 
-        return await loop._call_trio(call)
+        return await _call(loop, call)
 
     def block(self, make: Make, loop: TrioEventLoop | None) -> TrioBlock:
         return TrioBlock(self, make, loop or loop_of_asyncio_code("trio_as_aio()"))
@@ -97,6 +98,14 @@ class _ToTrio(Side):
 
 
 SIDE = _ToTrio()
+
+
+async def _call(loop: TrioEventLoop, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    try:
+        return await loop._call_trio(async_fn, *args)
+    except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
+        explain(exc)
+        raise
 
 
 async def _wait(awaitable: Awaitable[Any]) -> Any:

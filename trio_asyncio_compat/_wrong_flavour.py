@@ -1,0 +1,109 @@
+"""What to say when code awaits the library that it is not running on.
+
+trio and asyncio each notice it, with an error of their own that knows nothing of the other. Where such an error leaves one world (an
+adapter, the loop's exception handler, the end of a loop), `explain` adds a note that names the function and the call to use.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PUBLIC = (trio, trio.lowlevel, trio.socket, trio.to_thread, trio.from_thread)
+# What asyncio says if there is no current task. An async function that is not in an asyncio task is in one of trio's.
+_NO_TASK = ("should be used inside a task", "cannot determine the parent task")
+_ENTERING = ("__enter__", "__aenter__")
+
+
+def explain(error: BaseException | None) -> None:
+    """Add a note to `error`, and to those in it if it is a group, if it comes from awaiting the wrong library."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            explain(one)
+    elif isinstance(error, (RuntimeError, TypeError)) and not getattr(error, "__notes__", None):
+        note = _note(error)
+        if note is not None:
+            error.add_note(note)
+
+
+def _note(error: RuntimeError | TypeError) -> str | None:
+    text = str(error)
+    if text == "must be called from async context" or (text.startswith("Task got bad yield") and "trio." in text):
+        caller, callee = _border_in(error.__traceback__, "trio")
+        return _trio_in_asyncio(caller, callee)
+    if text.startswith("trio.run received unrecognized yield message") or text.endswith(_NO_TASK):
+        caller, callee = _border_in(error.__traceback__, "asyncio")
+        return _asyncio_in_trio(caller, callee)
+    return None
+
+
+def _border_in(trace: types.TracebackType | None, library: str) -> tuple[types.CodeType | None, types.FrameType | None]:
+    """The innermost code outside of `library`, and the frame inside of it that it has called."""
+    caller: types.CodeType | None = None
+    callee: types.FrameType | None = None
+    for frame in _frames(trace):
+        if frame.f_globals.get("__name__", "").partition(".")[0] == library:
+            callee = callee or frame
+        else:
+            caller, callee = frame.f_code, None
+    return caller, callee
+
+
+def _frames(trace: types.TracebackType | None) -> Iterator[types.FrameType]:
+    while trace is not None:
+        yield trace.tb_frame
+        trace = trace.tb_next
+
+
+def _trio_in_asyncio(caller: types.CodeType | None, callee: types.FrameType | None) -> str:
+    name = _public_name(callee) if callee is not None else "a function of trio"
+    if callee is not None and callee.f_code.co_name in _ENTERING:
+        instead = f"async with trio_as_aio({name}(...))"
+    else:
+        instead = f"await trio_as_aio({name})(...)"
+    return (
+        f"{name}() is trio-flavoured, and {_place(caller)} runs in an asyncio task. "
+        f"Write '{instead}' there, or make the task flavour-free: by allow_asyncio(), or flavour_free_task_factory for all tasks of a loop"
+    )
+
+
+def _asyncio_in_trio(caller: types.CodeType | None, callee: types.FrameType | None) -> str:
+    if callee is not None and callee.f_code.co_name in _ENTERING:
+        name = "asyncio." + callee.f_code.co_qualname.rpartition(".")[0]
+        instead = f"async with aio_as_trio({name}(...))"
+    elif callee is not None:
+        name = f"asyncio.{callee.f_code.co_qualname}"
+        instead = f"await aio_as_trio({name})(...)"
+    else:
+        name = "a Future of asyncio"
+        instead = "await aio_as_trio(future)"
+    what = name if callee is None else f"{name}()"
+    return (
+        f"{what} is asyncio-flavoured, and {_place(caller)} runs in a trio task. "
+        f"Write '{instead}' there, or make the function flavour-free: call it by allow_asyncio()"
+    )
+
+
+def _place(code: types.CodeType | None) -> str:
+    return "the caller" if code is None else f"{code.co_qualname}() ({code.co_filename}:{code.co_firstlineno})"
+
+
+def _public_name(frame: types.FrameType) -> str:
+    """As users call the function of trio that runs in `frame`; of a method, with the class in place of the object."""
+    code = frame.f_code
+    for module in _PUBLIC:
+        for name, value in vars(module).items():
+            if getattr(value, "__code__", None) is code:
+                return f"{module.__name__}.{name}"
+    kind, _, method = code.co_qualname.partition(".")
+    if kind == "NurseryManager":
+        return "trio.open_nursery"
+    for module in _PUBLIC:
+        if hasattr(module, kind):
+            return f"{module.__name__}.{kind}" if method in ("", *_ENTERING) else f"{module.__name__}.{kind}.{method}"
+    return f"{frame.f_globals['__name__']}.{code.co_qualname}"
