@@ -30,6 +30,40 @@ async def call_that_never_waits(count: int) -> None:
         await call()
 
 
+async def call_of_trio_that_waits(count: int) -> None:
+    call = bridge().trio_as_aio(trio.sleep)
+
+    async def asyncio_code() -> None:
+        for _ in range(count):
+            await call(0)
+
+    await bridge().aio_as_trio(asyncio_code)()
+
+
+async def call_of_trio_that_never_waits(count: int) -> None:
+    async def nothing() -> None:
+        pass
+
+    call = bridge().trio_as_aio(nothing)
+
+    async def asyncio_code() -> None:
+        for _ in range(count):
+            await call()
+
+    await bridge().aio_as_trio(asyncio_code)()
+
+
+async def flavour_free_awaits(count: int) -> None:
+    """Both worlds awaited by one function."""
+
+    async def both() -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+            await trio.sleep(0)
+
+    await bridge().allow_asyncio(both)
+
+
 async def trio_beside_busy_asyncio(seconds: float) -> Result:
     """How long a trio task waits in `checkpoint` while asyncio tasks keep the loop busy."""
 
@@ -83,6 +117,9 @@ async def asyncio_beside_busy_trio(seconds: float) -> Result:
 ROWS = [
     Row("border", "trio calls asyncio that waits once", repeated(call_that_waits), flavour="trio"),
     Row("border", "trio calls asyncio that never waits", repeated(call_that_never_waits), flavour="trio"),
+    Row("border", "asyncio calls trio that waits once", repeated(call_of_trio_that_waits), flavour="trio"),
+    Row("border", "asyncio calls trio that never waits", repeated(call_of_trio_that_never_waits), flavour="trio"),
+    Row("border", "flavour-free: asyncio.sleep(0), trio.sleep(0)", repeated(flavour_free_awaits), flavour="trio"),
     Row("fairness", "checkpoint() of a trio task, 100 busy asyncio tasks", trio_beside_busy_asyncio, flavour="trio"),
     Row("fairness", "lateness of a timer of asyncio, 10 busy trio tasks", asyncio_beside_busy_trio, flavour="trio"),
 ]

@@ -163,12 +163,15 @@ def _without_our_frames(hook: Callable[..., object]) -> Callable[..., None]:
 
 
 def _without_frames_of_package(trace: types.TracebackType | None) -> types.TracebackType | None:
-    if trace is None:
-        return None
-    following = _without_frames_of_package(trace.tb_next)
-    if os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
-        return following
-    return types.TracebackType(following, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+    entries = []
+    while trace is not None:
+        if os.path.dirname(trace.tb_frame.f_code.co_filename) != os.path.dirname(__file__):
+            entries.append(trace)
+        trace = trace.tb_next
+    kept = None
+    for entry in reversed(entries):
+        kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept
 
 
 if __name__ == "__main__":
