@@ -1,12 +1,14 @@
 """A trio call seen from asyncio as a Future: how the loop itself uses trio, and what the border builds on.
 
-Each call is a trio task in the nursery that is open while the loop runs. What asyncio sees of its end is a table in
+Calls are made by trio tasks in the nursery that is open while the loop runs. What asyncio sees of their end is a table in
 `border/cancellation.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -17,6 +19,7 @@ from .border.cancellation import seen_by_asyncio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from ._loop import TrioEventLoop
     from .border.cancellation import Outcome
 
 
@@ -54,30 +57,44 @@ class TrioFuture(asyncio.Future[Any]):
 
 
 class TrioCall(TrioFuture):
-    """A trio function in a trio task of its own."""
+    """A call of a trio function."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Shielded: what is around the loop (a cancelled open_loop) must not cut the call. It follows the asyncio
-        # task that awaits it, which may need it to unwind.
-        super().__init__(loop, trio.CancelScope(shield=True))
+    def __init__(
+        self, loop: TrioEventLoop, scope: trio.CancelScope, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+    ) -> None:
+        super().__init__(loop, scope)
+        self.context = contextvars.copy_context()
+        self._pump = loop._pump
+        self._async_fn = async_fn
+        self._args = args
 
-    async def run(self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-        """The body of the trio task."""
-        cut: trio.Cancelled | None = None
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Make the call: what a trio task does in the context and the scope of this."""
         result: Outcome
         try:
-            with self.scope:
-                result = outcome.Value(await async_fn(*args))
-            if self.scope.cancelled_caught:
-                result = outcome.Error(self.asked or asyncio.CancelledError())
+            result = outcome.Value(await _user_code(self._async_fn, self._args))
         except BaseException as exc:
             result = outcome.Error(exc)
-            if isinstance(exc, trio.Cancelled):
-                # From a scope outside of ours: the nursery is being closed by force, and has to see it.
-                cut = exc
+        held = self._pump.hold()
         self.resolve(seen_by_asyncio(result, self.asked))
-        if cut is not None:
-            raise cut
+        self._pump.release(held, here=True)
+
+    @property
+    def name(self) -> str:
+        """What trio calls a task that was started for the function."""
+        function: Any = self._async_fn
+        while isinstance(function, functools.partial):
+            function = function.func
+        try:
+            return f"{function.__module__}.{function.__qualname__}"
+        except AttributeError:
+            return repr(function)
+
+
+@trio.lowlevel.disable_ki_protection
+async def _user_code(async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:
+    return await async_fn(*args)
 
 
 def _as_settable(exc: BaseException) -> BaseException:

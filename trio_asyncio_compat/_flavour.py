@@ -7,7 +7,7 @@ by hand. Nothing else may run asyncio callbacks.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import sniffio
 
@@ -17,7 +17,12 @@ from ._trio_private import hide_current_task, show_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import trio
+
+    from ._loop import TrioEventLoop
     from ._stdlib import SelectorLoop
+
+T = TypeVar("T")
 
 
 def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
@@ -54,3 +59,25 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
         sys.set_asyncgen_hooks(*hooks)
         sniffio.thread_local.name = library
         show_task(task)
+
+
+def run_as_trio(loop: TrioEventLoop, task: trio.lowlevel.Task, function: Callable[[], T]) -> T:
+    """Call `function` as trio code of `task`, which is parked, from asyncio code; then put everything back. See `run_as_asyncio`."""
+    outer = hide_current_task()
+    library = sniffio.thread_local.name
+    hooks = sys.get_asyncgen_hooks()
+    aio_task = swap_current_task(loop, None)
+    show_task(task)
+    sniffio.thread_local.name = "trio"
+    sys.set_asyncgen_hooks(*loop._trio_hooks)
+    try:
+        return function()
+    finally:
+        # As in `run_as_asyncio`.
+        del function
+        sys.set_asyncgen_hooks(*hooks)
+        sniffio.thread_local.name = library
+        hide_current_task()
+        show_task(outer)
+        swap_current_task(loop, aio_task)
+        del aio_task

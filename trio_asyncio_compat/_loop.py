@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 import trio
 
 from . import _signals, _stdlib
+from ._callers import Callers
 from ._calls import TrioCall
 from ._driven import drive
 from ._flavour import run_as_asyncio
@@ -91,6 +92,9 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         self._pipes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._processes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._calls: set[TrioCall] = set()
+        self._callers: Callers | None = None
+        # trio's hooks for async generators, while the loop runs.
+        self._trio_hooks = sys.get_asyncgen_hooks()
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
         self._autoclose: set[int] = set()
@@ -455,12 +459,22 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
 
     def _call_trio(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
         """Start a trio task that makes this call; see `TrioCall`."""
-        if self._nursery is None:
+        callers = self._running_callers()
+        return self._watch_call(callers.start(async_fn, args))
+
+    def _call_trio_now(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
+        """`_call_trio`, whose first step is made at once: for asyncio code that awaits it at once."""
+        call = self._running_callers().start_now(async_fn, args)
+        return call if call.done() else self._watch_call(call)
+
+    def _running_callers(self) -> Callers:
+        if self._callers is None:
             raise RuntimeError(f"trio code can be called only while the loop runs, and {self!r} does not")
-        call = TrioCall(self)
+        return self._callers
+
+    def _watch_call(self, call: TrioCall) -> TrioCall:
         self._calls.add(call)
         call.add_done_callback(self._calls.discard, context=contextvars.Context())
-        self._nursery.start_soon(call.run, async_fn, args, name=async_fn)
         return call
 
     # Trio code that waits for asyncio

@@ -6,12 +6,14 @@ Shared by hosted loops (`_lifetime.py`) and driven ones (`_driven.py`).
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import trio
 
 from . import _current_loop, _fork
+from ._callers import Callers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +45,8 @@ def running(loop: TrioEventLoop, guard: InterruptGuard, clock: Callable[[], floa
 def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool) -> Iterator[None]:
     """`nursery` carries the trio tasks of `loop`: its watcher, its workers, its calls."""
     loop._nursery = nursery
+    loop._callers = callers = Callers(loop, nursery)
+    loop._trio_hooks = sys.get_asyncgen_hooks()
     loop._poller.start(nursery)
     if loop._workers is not None:
         loop._workers.start(nursery, abandon=abandon_threads)
@@ -55,6 +59,8 @@ def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool
         _current_loop.leave(nursery)
         loop._pump.stop_watching()
         loop._nursery = None
+        callers.stop()
+        loop._callers = None
         loop._poller.stop()
         if loop._workers is not None:
             loop._workers.stop()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import outcome
 import trio
+from trio._core._traps import CancelShieldedCheckpoint, WaitTaskRescheduled
 
 try:
     from trio._core._run_context import GLOBAL_RUN_CONTEXT as run_context
@@ -49,6 +50,21 @@ def forget_run() -> None:
 def is_interrupt_handler(handler: Any) -> bool:
     """Whether `handler` is the SIGINT handler that `trio.run` installs."""
     return getattr(handler, "__module__", None) == "trio._core._ki"
+
+
+def park_in(task: trio.lowlevel.Task, trap: object) -> bool:
+    """Do what trio does with a `trap` that a task has yielded, for a `task` that is parked and has not yielded it.
+
+    The task gets the answer where it is parked. False for something that is no trap.
+    """
+    if trap is CancelShieldedCheckpoint:
+        trio.lowlevel.reschedule(task)
+    elif isinstance(trap, WaitTaskRescheduled):
+        task._abort_func = trap.abort_func
+        task._attempt_delivery_of_any_pending_cancel()
+    else:
+        return False
+    return True
 
 
 # A flavour-free task (`border/task.py`) needs to know two more things of the trio task that carries it.

@@ -102,7 +102,7 @@ SIDE = _ToTrio()
 
 async def _call(loop: TrioEventLoop, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
     try:
-        return await loop._call_trio(async_fn, *args)
+        return await loop._call_trio_now(async_fn, *args)
     except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
         explain(exc)
         raise
