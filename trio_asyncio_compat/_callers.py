@@ -79,8 +79,8 @@ class _Caller:
     It stands in a shielded scope, since what is around the loop (a cancelled open_loop) must not cut a call: that follows the asyncio task
     that awaits it, which may need it to unwind. To cancel the call cancels the scope; the caller then takes a new one.
 
-    Invariants: `_coroutine` is the call that is being made. It was begun by `begin`, outside of the task's own steps, while the task was parked;
-    what the call then waits for is what the task is parked in.
+    Invariants: `_coroutine` is the call that is being made. It was begun by `begin`, outside of the task's own steps, while the task was
+    parked; what the call then waits for is what the task is parked in.
     """
 
     def __init__(self, callers: Callers) -> None:

@@ -65,6 +65,7 @@ class TrioCall(TrioFuture):
         super().__init__(loop, scope)
         self.context = contextvars.copy_context()
         self._pump = loop._pump
+        self._calls = loop._calls
         self._async_fn = async_fn
         self._args = args
 
@@ -76,6 +77,7 @@ class TrioCall(TrioFuture):
             result = outcome.Value(await _user_code(self._async_fn, self._args))
         except BaseException as exc:
             result = outcome.Error(exc)
+        self._calls.discard(self)
         held = self._pump.hold()
         self.resolve(seen_by_asyncio(result, self.asked))
         self._pump.release(held, here=True)

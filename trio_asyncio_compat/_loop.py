@@ -91,6 +91,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         self._servers: weakref.WeakSet[asyncio.AbstractServer] = weakref.WeakSet()
         self._pipes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._processes: weakref.WeakSet[Any] = weakref.WeakSet()
+        # Of trio functions that have not ended.
         self._calls: set[TrioCall] = set()
         self._callers: Callers | None = None
         # trio's hooks for async generators, while the loop runs.
@@ -459,23 +460,21 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
 
     def _call_trio(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
         """Start a trio task that makes this call; see `TrioCall`."""
-        callers = self._running_callers()
-        return self._watch_call(callers.start(async_fn, args))
+        call = self._running_callers().start(async_fn, args)
+        self._calls.add(call)
+        return call
 
     def _call_trio_now(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
         """`_call_trio`, whose first step is made at once: for asyncio code that awaits it at once."""
         call = self._running_callers().start_now(async_fn, args)
-        return call if call.done() else self._watch_call(call)
+        if not call.done():
+            self._calls.add(call)
+        return call
 
     def _running_callers(self) -> Callers:
         if self._callers is None:
             raise RuntimeError(f"trio code can be called only while the loop runs, and {self!r} does not")
         return self._callers
-
-    def _watch_call(self, call: TrioCall) -> TrioCall:
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard, context=contextvars.Context())
-        return call
 
     # Trio code that waits for asyncio
 
@@ -485,43 +484,35 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
             raise RuntimeError(f"{self!r} has been stopped: nothing can run on it any more. Open a loop with open_loop()")
 
     def _start_now(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
-        """Make a task of `coroutine` and run its first step here and now, in `context`, which is the current one.
+        """Make a task of `coroutine` and run its first step here and now, in `context`. The pump is to be held meanwhile.
 
-        Stepped by hand, since a Task that starts eagerly enters its context, and this one is entered already.
+        Stepped by hand on all Pythons: a Task that starts eagerly is new in 3.12.
         """
         scheduler = self._scheduler
-        # The step that the task queues is taken back at once, so the pump need not hear of it.
-        idle, scheduler.idle = scheduler.idle, False
+        task = asyncio.Task(coroutine, loop=self, context=context)
         try:
-            task = asyncio.Task(coroutine, loop=self, context=context)
+            # Taken back at once: the step that the task has queued.
             if getattr(scheduler.ready[-1]._callback, "__self__", None) is task:
-                run_as_asyncio(self, functools.partial(scheduler.run_now, scheduler.ready.pop()))
+                run_as_asyncio(self, functools.partial(context.run, scheduler.run_now, scheduler.ready.pop()))
             # Otherwise a finaliser has queued something behind it: leave both to the pump.
             return task
         finally:
             # What the step raised keeps this frame through its traceback, and the task keeps what it raised.
-            task = None  # type: ignore[assignment]
-            scheduler.idle = idle
-            if idle and scheduler.ready:
-                self._pump.wake()
-            elif idle:
-                self._pump.retime()
+            del task
 
     def _without_first_step(self, task: asyncio.Task[Any], construct: Callable[[], None]) -> None:
         """Call `construct`, the constructor of a `task` that somebody else steps, and take back the step that it queues."""
-        scheduler = self._scheduler
-        idle, scheduler.idle = scheduler.idle, False
+        held = self._pump.hold()
         try:
             construct()
+            ready = self._scheduler.ready
             # The last one, but for what a finaliser may have queued behind it.
-            step = next(handle for handle in reversed(scheduler.ready) if getattr(handle._callback, "__self__", None) is task)
+            step = next(handle for handle in reversed(ready) if getattr(handle._callback, "__self__", None) is task)
             step.cancel()
-            if scheduler.ready[-1] is step:
-                scheduler.ready.pop()
+            if ready[-1] is step:
+                ready.pop()
         finally:
-            scheduler.idle = idle
-            if idle and scheduler.ready:
-                self._pump.wake()
+            self._pump.release(held)
 
     def _abandon_waits(self, message: str) -> None:
         """Nothing more is going to run: resolve every trio task that waits for this loop."""

@@ -155,9 +155,11 @@ class Pump:
         scheduler.idle = True
         if not scheduler.ready:
             self._set_deadline()
-        elif here and self._served_here < SERVED_HERE_IN_A_ROW and not self._poller.lazy:
+        elif here and self._served_here < SERVED_HERE_IN_A_ROW and not self._poller.lazy and not self._loop._debug:
             self._served_here += 1
+            scheduler.in_trio_task = True
             self._serve()
+            scheduler.in_trio_task = False
         else:
             self.wake()
 

@@ -50,6 +50,8 @@ class Scheduler:
         self.idle = False
         self.stopping = False
         self.turns = 0
+        # Set for a slice that is made in a step of a trio task that is not the pump's; see `_cannot_run_here`.
+        self.in_trio_task = False
         self._loop = loop
         self._poller = poller
         self._slice_length = slice_length
@@ -149,9 +151,24 @@ class Scheduler:
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
+                if self.in_trio_task and self._cannot_run_here(handle, exc):
+                    return
                 report_callback_error(handle, exc)
         # A handle kept here would keep the callback's objects alive.
         del handle
+
+    def _cannot_run_here(self, handle: Handle, exc: BaseException) -> bool:
+        """Whether `exc` says that the handle's context is that of the trio task in which this slice is made, where it is entered
+        already. The handle is then put back, for the pump."""
+        if type(exc) is not RuntimeError:
+            return False
+        try:
+            handle._context.run(int)
+        except RuntimeError:
+            self.ready.appendleft(handle)
+            self.in_trio_task = False
+            return True
+        return False
 
     def run_now(self, handle: Handle) -> None:
         """Run `handle` in the current context, out of turn: the first step of a task that an adapter starts."""
@@ -173,9 +190,16 @@ class Scheduler:
         again is cheaper than the way through trio.
         """
         end = time.perf_counter() + self._slice_length
+        in_trio_task = self.in_trio_task
         while True:
             events = self.turn()
-            if self.stopping or (not self.ready and events < 2) or self._poller.lazy or time.perf_counter() >= end:
+            if (
+                self.stopping
+                or self.in_trio_task != in_trio_task
+                or (not self.ready and events < 2)
+                or self._poller.lazy
+                or time.perf_counter() >= end
+            ):
                 return
 
     def _move_due_timers(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import outcome
@@ -26,7 +27,7 @@ T = TypeVar("T")
 class Wait:
     """One wait of one trio task.
 
-    Invariant: the task is rescheduled exactly once, by whichever of `done` and `abandon` comes first.
+    Invariant: the task is rescheduled exactly once, by whichever of `done` and `abandon` comes first, if it has parked before that.
     """
 
     def __init__(self, loop: TrioEventLoop, future: asyncio.Future[Any], cancel: Callable[[str], object]) -> None:
@@ -37,19 +38,31 @@ class Wait:
         self._future = future
         self._cancel = cancel
         self._over = False
+        self._parked = False
+        self._error: BaseException | None = None
 
-    async def wait(self) -> None:
-        """Return when the future is done. Raises RuntimeError if the loop stops before that."""
+    async def wait(self, held: bool = False) -> None:
+        """Return when the future is done. Raises RuntimeError if the loop stops before that. `held` is of the pump, see `Pump.hold`."""
         loop = self._loop
         if self._future.done():
+            loop._pump.release(held)
             return
         if not loop._pump.running:
+            loop._pump.release(held)
             raise RuntimeError(f"{self._future!r} cannot be resolved any more, since {loop!r} has been stopped")
         loop._waits.add(self)
         # A context of its own: the caller's would be copied for nothing.
         self._future.add_done_callback(self.done, context=contextvars.Context())
         try:
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            # Where trio has cancelled already, the future must hear of it first.
+            loop._pump.release(held, here=held and trio.current_effective_deadline() > -math.inf)
+            if self._over:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                if self._error is not None:
+                    raise self._error
+            else:
+                self._parked = True
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
         finally:
             loop._waits.discard(self)
 
@@ -57,15 +70,17 @@ class Wait:
         """The future is done: a callback of the loop."""
         if not self._over:
             self._over = True
-            trio.lowlevel.reschedule(self._task)
+            if self._parked:
+                trio.lowlevel.reschedule(self._task)
 
     def abandon(self, message: str) -> None:
         """The loop has stopped, so the future cannot be resolved any more."""
         if not self._over:
             self._over = True
             self._future.remove_done_callback(self.done)
-            error = self.asked or RuntimeError(message)
-            trio.lowlevel.reschedule(self._task, outcome.Error(error))
+            self._error = self.asked or RuntimeError(message)
+            if self._parked:
+                trio.lowlevel.reschedule(self._task, outcome.Error(self._error))
 
     def _abort(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         # Raised here already for its reason; what it raises is kept, to be what the trio task sees.
@@ -81,14 +96,18 @@ class Wait:
 
 
 @trio.lowlevel.enable_ki_protection
-async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T]) -> T:
-    """The result of `future`, which belongs to `loop`, for a trio task; cancelled as `border/cancellation.py` says."""
+async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T], held: bool = False) -> T:
+    """The result of `future`, which belongs to `loop`, for a trio task; cancelled as `border/cancellation.py` says.
+
+    `held` is what `Pump.hold` has returned, if it was called.
+    """
     wait = None
     try:
         if future.done():
+            loop._pump.release(held)
             return future.result()
         wait = Wait(loop, future, future.cancel)
-        await wait.wait()
+        await wait.wait(held)
         if wait.asked is None:
             return future.result()
         result: T = seen_by_trio(outcome.capture(future.result), wait.asked).unwrap()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -10,7 +11,7 @@ import trio
 
 from .._waiting import Wait
 from .cancellation import interrupt_later, seen_by_trio
-from .contexts import context_of_trio_code
+from .contexts import Follower
 from .crossing import Block, Carrier, Manager
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class _Call:
     def __init__(self, loop: TrioEventLoop, function: Callable[[], Coroutine[Any, Any, Any]], last: bool) -> None:
         self.function = function
         self.last = last
+        self.context = contextvars.copy_context()
         self.done: asyncio.Future[None] = loop.create_future()
         self.result: Outcome = outcome.Value(None)
         # How often its cancellation was asked for.
@@ -35,7 +37,7 @@ class _Call:
 
 
 class AsyncioCarrier(Carrier):
-    """See `Carrier`. The task runs in the context of the trio task that makes the first call.
+    """See `Carrier`. The task has a context of its own, which follows its callers', and is followed by them.
 
     Invariants: `_call` is the call that is to be made or is being made; the task waits for `_woken` while there is none. A cancellation
     that meets the task then was not meant for a call: it is the *interruption*. It is kept, and reaches the next call, unless it has
@@ -51,6 +53,8 @@ class AsyncioCarrier(Carrier):
         self._settled: Outcome | None = None
         self._woken: asyncio.Future[None] | None = None
         self._ending = False
+        self._inward = Follower()
+        self._outward = Follower()
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False, disturbed: bool = True) -> Any:
@@ -66,19 +70,21 @@ class AsyncioCarrier(Carrier):
         if self._task is not None and self._task.done():
             raise RuntimeError("the asyncio task of this iterator or context manager has ended")
         call = self._call = _Call(self._loop, function, last)
+        held = self._loop._pump.hold()
         if self._task is None:
-            self._task = self._loop._start_now(self._serve(), context_of_trio_code())
+            self._task = self._loop._start_now(self._serve(), contextvars.copy_context())
         else:
             self._wake()
         wait = Wait(self._loop, call.done, self._cancel if disturbed else lambda reason: None)
         try:
             with trio.CancelScope(shield=not disturbed):
-                await wait.wait()
+                await wait.wait(held)
             if disturbed:
                 return seen_by_trio(call.result, wait.asked).unwrap()
             interrupt_later(wait.asked)
             return call.result.unwrap()
         finally:
+            self._outward.follow(call.context)
             # What the call raised keeps this frame.
             del call, wait
 
@@ -116,7 +122,9 @@ class AsyncioCarrier(Carrier):
         if task is None:
             raise RuntimeError("an asyncio task is needed here")
         while (call := await self._next_call(task)) is not None:
+            self._inward.follow(call.context)
             result = call.result = await outcome.acapture(call.function)
+            call.context = contextvars.copy_context()
             self._call = None
             for _ in range(call.cancels):
                 task.uncancel()

@@ -186,9 +186,10 @@ class FlavourFreeTask(Task):
     def _wait_for_turn(self) -> Generator[Any, Any, Next]:
         """Let what is ready on the loop run, as a bare `yield` in an asyncio task does."""
         turn = self._loop_of_body.create_future()
+        held = self._loop_of_body._pump.hold()
         self._loop_of_body.call_soon(turn.set_result, None)
         wait = _BodyWait(self, turn, lambda reason: None)
-        failed = yield from _failure(wait.wait())
+        failed = yield from _failure(wait.wait(held))
         return self._resume(failed, wait.asked)
 
     def _wait_for_future(self, future: Any, blocking: bool) -> Generator[Any, Any, Next]:

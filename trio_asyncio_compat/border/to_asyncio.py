@@ -14,7 +14,7 @@ from .._stdlib import get_running_loop
 from .._waiting import wait_for_future
 from .._wrong_flavour import explain
 from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
-from .contexts import carry, context_of_trio_code
+from .contexts import carry
 from .crossing import Side, cross
 from .here import loop_of_trio_code
 
@@ -93,9 +93,7 @@ class _ToAsyncio(Side):
                 return await wait_for_future(loop, future.pop())
             awaitable = _as_coroutine(awaitable)
         try:
-            if loop.get_task_factory() is not None:
-                return await _in_copied_context(loop, awaitable)
-            return await wait_for_future(loop, loop._start_now(awaitable, context_of_trio_code()))
+            return await _run_task(loop, awaitable)
         except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
             explain(exc)
             raise
@@ -123,14 +121,26 @@ async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-async def _in_copied_context(loop: TrioEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """A factory may start its task at once and in the context it is given, which must not be entered twice: it gets a
-    copy, and what has changed there is carried back."""
+@trio.lowlevel.enable_ki_protection
+async def _run_task(loop: TrioEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await `coroutine` as a task of `loop`.
+
+    It gets a copy of the context, and what has changed there is carried back: the context of a trio task is entered while
+    that runs, so that no asyncio callback could run in it meanwhile.
+    """
     context = contextvars.copy_context()
-    created: list[asyncio.Task[Any]] = []
-    run_as_asyncio(loop, lambda: created.append(loop.create_task(coroutine, context=context)))
+    held = loop._pump.hold()
     try:
-        return await wait_for_future(loop, created.pop())
+        if loop.get_task_factory() is None:
+            made = [loop._start_now(coroutine, context)]
+        else:
+            made = []
+            run_as_asyncio(loop, lambda: made.append(loop.create_task(coroutine, context=context)))
+    except BaseException:
+        loop._pump.release(held)
+        raise
+    try:
+        return await wait_for_future(loop, made.pop(), held)
     finally:
         carry(context)
 

@@ -11,7 +11,7 @@ import trio
 
 from .._calls import TrioFuture
 from .cancellation import seen_by_asyncio
-from .contexts import carry
+from .contexts import Follower
 from .crossing import Block, Carrier, Manager
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Call(TrioFuture):
 
 
 class TrioCarrier(Carrier):
-    """See `Carrier`. The task stands in the loop's nursery, in a shielded scope; its context follows its callers'.
+    """See `Carrier`. The task stands in the loop's nursery, in a shielded scope. Its context follows its callers', and is followed by them.
 
     Invariants: `_call` is the call that is to be made or is being made; the task waits for `_woken` while there is none. A cancellation
     that meets the task then was not meant for a call: it is the *interruption*. It is kept, and reaches the next call, unless it has
@@ -52,6 +52,8 @@ class TrioCarrier(Carrier):
         self._settled: Outcome | None = None
         self._woken: trio.Event | None = None
         self._ending = False
+        self._inward = Follower()
+        self._outward = Follower()
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
         """Asyncio-flavoured. If it is cancelled, so is all that the task does from then on."""
@@ -71,10 +73,9 @@ class TrioCarrier(Carrier):
         call = self._call = _Call(self._loop, self.scope, function, last)
         self._wake()
         try:
-            result = await call
-            carry(call.context)
-            return result
+            return await call
         finally:
+            self._outward.follow(call.context)
             # What the call raised keeps this frame.
             del call
 
@@ -100,7 +101,7 @@ class TrioCarrier(Carrier):
 
     async def _serve(self) -> None:
         while (call := await self._next_call()) is not None:
-            carry(call.context)
+            self._inward.follow(call.context)
             result = await outcome.acapture(call.function)
             call.context = contextvars.copy_context()
             self._call = None
