@@ -180,7 +180,7 @@ def get_running_loop() -> asyncio.AbstractEventLoop | None:
     return events._get_running_loop()
 
 
-if sys.version_info >= (3, 12):
+if sys.version_info >= (3, 13):
 
     def swap_current_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
         """Make `task` what `asyncio.current_task(loop)` returns; return what it was."""
@@ -190,6 +190,7 @@ else:
 
     def swap_current_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
         """Make `task` what `asyncio.current_task(loop)` returns; return what it was."""
+        # The function of that name that Python 3.12 has raises KeyError where there is nothing to take away.
         before = asyncio.current_task(loop)
         if before is not None:
             tasks._leave_task(loop, before)

@@ -65,6 +65,8 @@ class Wait:
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
         finally:
             loop._waits.discard(self)
+            # What a callback in a slice that was made here raises keeps this frame, and the future keeps what it raises.
+            del self
 
     def done(self, future: asyncio.Future[Any]) -> None:
         """The future is done: a callback of the loop."""
