@@ -284,7 +284,8 @@ def test_empty_writes_do_nothing(run: Run) -> None:
         protocol, other = await pair(Recorder)
         for empty in (b"", bytearray(), memoryview(b"")):
             protocol.transport.write(empty)
-        protocol.transport.writelines([b"", b"x", b""])
+        # The standard library of 3.12 and 3.13 fails on an empty last piece.
+        protocol.transport.writelines([b"", b"x", *([b""] if run.ours else [])])
         assert protocol.transport.get_write_buffer_size() == 0
         protocol.transport.close()
         await protocol.lost
