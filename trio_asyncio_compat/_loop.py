@@ -290,6 +290,31 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
             if self._scheduler.idle:
                 self._write_to_self()
 
+    # Tasks
+
+    def create_task(self, coro: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:  # type: ignore[override]
+        """Make a task of `coro`, by the task factory if one is set.
+
+        Args:
+            options: `name`, `context`, and where the running Python has it `eager_start`; others are for the factory.
+
+        Raises RuntimeError if the loop is closed, TypeError for something that is no coroutine.
+        """
+        if self._closed:
+            self._check_closed()
+        if self._task_factory is None and not options.get("eager_start"):
+            # The base class's way, without a call to it.
+            task = asyncio.Task(coro, loop=self, **options)
+            if self._debug:
+                _forget_callers(task, 1)
+            return task
+        if not trio.lowlevel.in_trio_task():
+            return super().create_task(coro, **options)
+        # It may run the first step at once.
+        made: list[asyncio.Task[T]] = []
+        run_as_asyncio(self, lambda: made.append(super(TrioEventLoop, self).create_task(coro, **options)))
+        return made.pop()
+
     # Descriptors
 
     def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
@@ -563,10 +588,10 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         return True
 
 
-def _forget_callers(handle: _stdlib.Handle, frames: int) -> None:
-    """End the source traceback of a handle at the code that called the loop, so many frames above the constructor."""
-    if handle._source_traceback:
-        del handle._source_traceback[-frames:]
+def _forget_callers(made: Any, frames: int) -> None:
+    """End the source traceback of a handle or task at the code that called the loop, so many frames above the constructor."""
+    if made._source_traceback:
+        del made._source_traceback[-frames:]
 
 
 def new_event_loop() -> TrioEventLoop:
