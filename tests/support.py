@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # How long a test may take before its main thread gets `Hang`.
 HANG_SECONDS = 30
+# From when on debug mode logs a callback: asyncio's tenth of a second is easily reached on a busy machine.
+SLOW_SECONDS = 10
 # What /proc calls descriptors that come and go with the interpreter, not with a loop.
 _NOT_OURS = ("/dev/urandom",)
 
@@ -72,13 +74,15 @@ class Run:
         if self.hosted:
             return self.trio_run(lambda: aio_as_trio(fn)(*args), debug=debug)
         with asyncio.Runner(debug=debug, loop_factory=self.new_loop) as runner:
+            runner.get_loop().slow_callback_duration = SLOW_SECONDS
             return runner.run(fn(*args))
 
     def trio_run(self, fn: Callable[[], Awaitable[T]], *, debug: bool | None = None, clock: trio.abc.Clock | None = None) -> T:
         """Run a trio-flavoured function inside an open loop."""
 
         async def main() -> T:
-            async with open_loop(poller=self.poller, debug=debug):
+            async with open_loop(poller=self.poller, debug=debug) as loop:
+                loop.slow_callback_duration = SLOW_SECONDS
                 return await fn()
 
         return trio.run(main, clock=clock)

@@ -470,6 +470,7 @@ def test_new_event_loop_makes_a_loop_to_be_driven() -> None:
     loop = new_event_loop()
     assert isinstance(loop, TrioEventLoop)
     assert isinstance(loop, asyncio.AbstractEventLoop)
+    assert loop.slow_callback_duration == 0.1
     assert loop.run_until_complete(value(1)) == 1
     loop.close()
 
