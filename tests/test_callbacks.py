@@ -311,6 +311,30 @@ def test_an_exception_handler_gets_what_asyncios_gets(run: Run) -> None:
     run(main)
 
 
+def test_a_library_can_report_a_problem(run: Run) -> None:
+    """By `call_exception_handler`, which without a handler of the program logs as `default_exception_handler` does."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        context = {"message": "broken", "exception": ValueError("why"), "future": loop.create_future()}
+        for report in (loop.call_exception_handler, loop.default_exception_handler):
+            report(context)
+            [message] = run.log.take()
+            assert message.startswith("broken\nfuture: <Future pending")
+        loop.default_exception_handler({})
+        assert run.log.take() == ["Unhandled exception in event loop"]
+        seen: list[Any] = []
+        loop.set_exception_handler(lambda *arguments: seen.append(arguments))
+        loop.call_exception_handler(context)
+        assert seen == [(loop, context)]
+        loop.set_exception_handler(None)
+        assert loop.get_exception_handler() is None
+        with pytest.raises(TypeError, match="callable"):
+            loop.set_exception_handler(5)  # type: ignore[arg-type]
+
+    run(main)
+
+
 def test_an_error_of_the_exception_handler_is_logged(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
