@@ -52,7 +52,9 @@ async def _cancel_all(loop: TrioEventLoop, given_up: set[asyncio.Future[Any]]) -
             future.cancel("the event loop is shutting down")
         await asyncio.wait(running)
         for future in running:
-            if not future.cancelled() and (exc := future.exception()) is not None:
+            exc = None if future.cancelled() else future.exception()
+            # Those two have ended the pump, and leave `open_loop`.
+            if exc is not None and not isinstance(exc, (SystemExit, KeyboardInterrupt)):
                 loop.call_exception_handler(
                     {"message": "unhandled exception while the loop was shut down", "exception": exc, "task": future}
                 )
