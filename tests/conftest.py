@@ -10,6 +10,7 @@ A test that uses one of these fixtures is also checked for what it leaves behind
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,10 @@ import pytest
 pytest.register_assert_rewrite("tests.support")
 
 from .support import Records, Run, VirtualRun, hang_guard, nothing_left_behind  # noqa: E402, asserts are rewritten at import
+
+# A shell starts its background jobs with SIGINT ignored, and Python leaves that alone; the tests of Ctrl-C need it as it is in front.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DRIVEN = ["driven-nested", "driven-task"]
 HOSTED = ["hosted-nested", "hosted-task"]

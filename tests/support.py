@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # How long a test may take before its main thread gets `Hang`.
 HANG_SECONDS = 30
+# From when on debug mode logs a callback: asyncio's tenth of a second is easily reached on a busy machine.
+SLOW_SECONDS = 10
 # What /proc calls descriptors that come and go with the interpreter, not with a loop.
 _NOT_OURS = ("/dev/urandom",)
 
@@ -72,13 +74,15 @@ class Run:
         if self.hosted:
             return self.trio_run(lambda: aio_as_trio(fn)(*args), debug=debug)
         with asyncio.Runner(debug=debug, loop_factory=self.new_loop) as runner:
+            runner.get_loop().slow_callback_duration = SLOW_SECONDS
             return runner.run(fn(*args))
 
     def trio_run(self, fn: Callable[[], Awaitable[T]], *, debug: bool | None = None, clock: trio.abc.Clock | None = None) -> T:
         """Run a trio-flavoured function inside an open loop."""
 
         async def main() -> T:
-            async with open_loop(poller=self.poller, debug=debug):
+            async with open_loop(poller=self.poller, debug=debug) as loop:
+                loop.slow_callback_duration = SLOW_SECONDS
                 return await fn()
 
         return trio.run(main, clock=clock)
@@ -162,7 +166,7 @@ def nothing_left_behind(log: Records) -> Iterator[None]:
 
     Objects that complain when they are collected do so inside of it, where pytest turns that into a failure.
     """
-    before_fds, before_threads, before_state = descriptors(), threads(), state_of_thread()
+    before_fds, before_threads, before_state, before_children = descriptors(), threads(), state_of_thread(), children()
     logger = logging.getLogger("asyncio")
     logger.addHandler(log)
     try:
@@ -178,7 +182,7 @@ def nothing_left_behind(log: Records) -> Iterator[None]:
     assert threads() - before_threads == set()
     after = descriptors()
     assert {fd: target for fd, target in after.items() if fd not in before_fds} == {}
-    assert children() == []
+    assert [child for child in children() if child not in before_children] == []
 
 
 def children() -> list[int]:

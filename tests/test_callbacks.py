@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from .support import Run, VirtualRun
 
@@ -177,6 +179,48 @@ def test_a_delay_of_none_is_a_mistake(run: Run) -> None:
     run(main)
 
 
+def test_a_delay_that_is_no_number_is_refused_before_it_does_harm(our_run: Run) -> None:
+    """The standard library's loop ends with it."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        mistakes: list[Any] = ["1", [], 1j]
+        for mistake in mistakes:
+            for method in (loop.call_later, loop.call_at):
+                with pytest.raises(TypeError):
+                    method(mistake, pytest.fail)
+        await asyncio.sleep(0.001)
+
+    our_run(main)
+
+
+def test_not_a_number_runs_at_once_and_keeps_the_others_in_order(our_run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ran: list[str] = []
+        start = loop.time()
+        for number in range(20, 0, -1):
+            loop.call_at(start + number / 1e6, ran.append, str(number))
+            loop.call_later(float("nan"), ran.append, "nan")
+        await asyncio.sleep(0.001)
+        assert ran == ["nan"] * 20 + [str(number) for number in range(1, 21)]
+
+    our_run(main)
+
+
+def test_not_a_number_wakes_an_idle_loop(hosted_run: Run) -> None:
+    """As a timer that trio code makes, like any other that is due."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await trio.testing.wait_all_tasks_blocked()
+        ran = trio.Event()
+        loop.call_later(float("nan"), ran.set)
+        await ran.wait()
+
+    hosted_run.trio_run(main)
+
+
 def test_a_long_delay_is_kept_and_does_no_harm(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -267,6 +311,30 @@ def test_an_exception_handler_gets_what_asyncios_gets(run: Run) -> None:
     run(main)
 
 
+def test_a_library_can_report_a_problem(run: Run) -> None:
+    """By `call_exception_handler`, which without a handler of the program logs as `default_exception_handler` does."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        context = {"message": "broken", "exception": ValueError("why"), "future": loop.create_future()}
+        for report in (loop.call_exception_handler, loop.default_exception_handler):
+            report(context)
+            [message] = run.log.take()
+            assert message.startswith("broken\nfuture: <Future pending")
+        loop.default_exception_handler({})
+        assert run.log.take() == ["Unhandled exception in event loop"]
+        seen: list[Any] = []
+        loop.set_exception_handler(lambda *arguments: seen.append(arguments))
+        loop.call_exception_handler(context)
+        assert seen == [(loop, context)]
+        loop.set_exception_handler(None)
+        assert loop.get_exception_handler() is None
+        with pytest.raises(TypeError, match="callable"):
+            loop.set_exception_handler(5)  # type: ignore[arg-type]
+
+    run(main)
+
+
 def test_an_error_of_the_exception_handler_is_logged(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -312,7 +380,6 @@ def test_a_slow_callback_is_logged_in_debug_mode(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert loop.get_debug()
-        assert loop.slow_callback_duration == 0.1
         loop.slow_callback_duration = 0.01
         loop.call_soon(slow)
         await settle()

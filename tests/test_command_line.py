@@ -94,6 +94,24 @@ def test_a_traceback_has_only_the_programs_frames(folder: Path) -> None:
     run_both(folder, "-m", "fails_not_here")
 
 
+def test_a_traceback_of_code_has_the_lines_that_pythons_has(folder: Path) -> None:
+    assert "in fails" in run_both(folder, "-c", "def fails():\n    1/0\nfails()").stderr
+    run_both(folder, "-", stdin="def fails():\n    1/0\nfails()")
+
+
+def test_code_is_dedented_where_python_does_it(folder: Path) -> None:
+    run_both(folder, "-c", "\n    import asyncio\n    print(asyncio.run(asyncio.sleep(0, 'slept')))")
+
+
+def test_nothing_of_ours_is_in_the_programs_namespace(folder: Path) -> None:
+    """Nor does it inherit a `from __future__ import annotations`, which dataclasses and others would notice."""
+    code = "def function(argument: int): pass\nprint(function.__annotations__['argument'], sorted(globals()))"
+    (folder / "names.py").write_text(code)
+    for arguments in (["names.py"], ["-m", "names"], ["-c", code]):
+        assert "<class 'int'>" in run_both(folder, *arguments).stdout
+    run_both(folder, "-", stdin=code)
+
+
 def test_errors_that_come_before_the_program(folder: Path) -> None:
     (folder / "broken.py").write_text("x = (\n")
     run_both(folder, "broken.py")

@@ -153,6 +153,7 @@ def test_what_cannot_be_waited_for_is_refused_at_the_call(run: Run, method: str)
     async def main() -> None:
         loop = asyncio.get_running_loop()
         add: Callable[..., object] = getattr(loop, method)
+        remove: Callable[..., object] = getattr(loop, method.replace("add", "remove"))
         with pair() as (ours, _):
             number = ours.fileno()
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -167,6 +168,9 @@ def test_what_cannot_be_waited_for_is_refused_at_the_call(run: Run, method: str)
         for mistake in (-1, "text", object(), None, 1.5):
             with pytest.raises(ValueError, match="Invalid file"):
                 add(mistake, print)
+            with pytest.raises(ValueError, match="Invalid file"):
+                remove(mistake)
+        assert remove(1_000_000) is False
         await settle()
 
     run(main)

@@ -20,7 +20,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_asyncio_compat
-from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop, trio_as_aio
 
 from .support import Records, Run
 
@@ -612,6 +612,40 @@ def test_errors_while_unwinding_are_reported(hosted_run: Run) -> None:
 
     hosted_run.trio_run(main)
     assert [type(context["exception"]) for context in contexts] == [Odd]
+
+
+def test_an_exit_while_unwinding_leaves_both_sides_working(hosted_run: Run) -> None:
+    """What else unwinds may still need asyncio from trio, and trio from asyncio."""
+    steps: list[str] = []
+
+    async def leave() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            raise SystemExit(3)
+
+    async def unwind_in_trio() -> None:
+        await trio.lowlevel.checkpoint()
+        steps.append(await aio_as_trio(asyncio.sleep)(0.001, "slept"))
+
+    async def unwind() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0.001)
+            await trio_as_aio(unwind_in_trio)()
+            steps.append("unwound")
+
+    async def main() -> None:
+        async with open_loop(poller=hosted_run.poller) as loop:
+            tasks = [loop.create_task(unwind()), loop.create_task(leave())]
+            await trio.testing.wait_all_tasks_blocked()
+            del tasks
+
+    with pytest.raises(SystemExit) as caught:
+        trio.run(main)
+    assert caught.value.code == 3
+    assert steps == ["slept", "unwound"]
 
 
 def test_the_order_of_shutting_down(hosted_run: Run) -> None:

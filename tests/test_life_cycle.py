@@ -470,8 +470,15 @@ def test_new_event_loop_makes_a_loop_to_be_driven() -> None:
     loop = new_event_loop()
     assert isinstance(loop, TrioEventLoop)
     assert isinstance(loop, asyncio.AbstractEventLoop)
+    assert loop.slow_callback_duration == 0.1
     assert loop.run_until_complete(value(1)) == 1
     loop.close()
+
+
+@pytest.mark.parametrize("name", [name for name in vars(asyncio.AbstractEventLoop) if not name.startswith("__")])
+def test_every_method_of_the_abstract_loop_is_there(name: str) -> None:
+    """Whatever the running Python has; the abstract ones raise NotImplementedError."""
+    assert getattr(TrioEventLoop, name) is not getattr(asyncio.AbstractEventLoop, name)
 
 
 def test_driving_inside_of_trio_names_open_loop(clean: Records) -> None:

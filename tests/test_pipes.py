@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import pytest
 
+from .connections import Recorder
 from .support import Run
-from .test_connections import Recorder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes on Windows need the proactor")
 

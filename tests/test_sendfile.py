@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from .connections import Chunks, connected
 from .support import Run
-from .test_connections import Chunks, connected
 from .test_tls import Contexts
 
 CONTENT = hashlib.shake_256(b"file").digest(2_000_003)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from .connections import Recorder, close, echo
 from .support import Run
-from .test_connections import Recorder, close, echo
 
 needs_python_3_13 = pytest.mark.skipif(sys.version_info < (3, 13), reason="new in Python 3.13")
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import trio
 
-from trio_asyncio_compat import open_loop
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop
 
 from .support import Records, Run
 
@@ -476,3 +478,53 @@ def test_ctrl_c_during_shutdown_of_a_hosted_loop_is_not_lost(clean: Records) -> 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
     assert ended == ["cleaned up"]
+
+
+def test_ctrl_c_again_during_shutdown_gives_up_what_refuses_to_end(clean: Records) -> None:
+    seen: list[str] = []
+
+    async def refuse(loop: TrioEventLoop) -> None:
+        release = loop.create_future()
+        while not release.done():
+            try:
+                await asyncio.shield(release)
+            except asyncio.CancelledError:
+                seen.append("refused")
+                press(loop)
+
+    def press(loop: TrioEventLoop) -> None:
+        if not reports:
+            send(signal.SIGINT)
+            loop.call_later(0.001, press, loop)
+
+    async def polite() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            seen.append("ended")
+
+    async def generate() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            seen.append("closed")
+
+    async def main() -> None:
+        async with open_loop() as loop:
+            loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+            tasks = [loop.create_task(refuse(loop)), loop.create_task(polite())]
+            generator = generate()
+            await aio_as_trio(anext)(generator)
+            await trio.testing.wait_all_tasks_blocked()
+            kept.extend([*tasks, generator])
+            del tasks, generator
+
+    reports: list[str] = []
+    kept: list[Any] = []
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert sorted(seen) == ["closed", "ended", "refused"]
+    assert "still running" in reports[0] and "refuse" in reports[0]
+    kept.clear()
+    gc.collect()
+    assert reports[1:] == ["Task was destroyed but it is pending!"]

@@ -257,6 +257,7 @@ def test_children_of_a_loop_in_another_thread(our_run: Run) -> None:
 def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
     async def work() -> None:
         child: Any = await asyncio.create_subprocess_exec("sleep", "100")
+        started.set()
         try:
             await child.wait()
         finally:
@@ -265,9 +266,17 @@ def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
 
     ended: list[int] = []
 
+    started = trio.Event()
+
+    async def cancel(scope: trio.CancelScope) -> None:
+        await started.wait()
+        scope.cancel()
+
     async def main() -> None:
-        with trio.move_on_after(0.01) as scope:
-            await aio_as_trio(work)()
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel, scope)
+                await aio_as_trio(work)()
         assert scope.cancelled_caught
         assert ended == [-signal.SIGKILL]
 

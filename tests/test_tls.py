@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import trustme
 
+from .connections import Recorder, close, echo
 from .support import Run
-from .test_connections import Recorder, close, echo
 
 DATA = hashlib.shake_256(b"tls").digest(3_000_000)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import importlib.machinery
 import importlib.util
+import linecache
 import os
 import sys
+import textwrap
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +69,7 @@ def _script(path: str, arguments: list[str]) -> tuple[types.ModuleType, Callable
     sys.argv = [path, *arguments]
     if path == "-":
         _set_path("")
-        return _new_main("<stdin>"), lambda: compile(sys.stdin.read(), "<stdin>", "exec")
+        return _new_main("<stdin>"), lambda: _compile(sys.stdin.read(), "<stdin>")
     if os.path.isdir(path) or _is_archive(path):
         path = os.path.abspath(path)
         sys.path.insert(0, path) if sys.flags.safe_path else _set_path(path)
@@ -86,7 +88,7 @@ def _script(path: str, arguments: list[str]) -> tuple[types.ModuleType, Callable
     if path.endswith(".pyc"):
         bytecode = importlib.machinery.SourcelessFileLoader("__main__", path)
         return _new_main(path, loader=bytecode), lambda: bytecode.get_code("__main__")
-    return _new_main(path, loader=loader), lambda: compile(source, path, "exec")
+    return _new_main(path, loader=loader), lambda: _compile(source, path)
 
 
 def _is_archive(path: str) -> bool:
@@ -115,7 +117,17 @@ def _module(name: str, arguments: list[str]) -> tuple[types.ModuleType, Callable
 def _code(code: str, arguments: list[str]) -> tuple[types.ModuleType, Callable[[], Any]]:
     _set_path("")
     sys.argv = ["-c", *arguments]
-    return _new_main(None), lambda: compile(code, "<string>", "exec")
+    if sys.version_info >= (3, 14):
+        code = textwrap.dedent(code)
+    if sys.version_info >= (3, 13):
+        # Tracebacks show its lines.
+        linecache.cache["<string>"] = (len(code), None, code.splitlines(keepends=True), "<string>")
+    return _new_main(None), lambda: _compile(code, "<string>")
+
+
+def _compile(source: str | bytes, file: str) -> types.CodeType:
+    # Otherwise the program is under the `from __future__` of this file.
+    return compile(source, file, "exec", dont_inherit=True)
 
 
 def _set_path(folder: str) -> None:
@@ -130,15 +142,19 @@ def _from_spec(spec: importlib.machinery.ModuleSpec) -> tuple[types.ModuleType, 
         sys.exit(f"{sys.executable}: No code object available for {spec.name}")
     module = _new_main(spec.origin, loader=loader, spec=spec)
     module.__package__ = spec.parent
-    module.__dict__["__cached__"] = spec.cached
     return module, lambda: loader.get_code(spec.name)
 
 
-def _new_main(file: str | None, *, loader: Any = None, spec: Any = None) -> types.ModuleType:
+def _new_main(file: str | None, *, loader: Any = importlib.machinery.BuiltinImporter, spec: Any = None) -> types.ModuleType:
+    """The program's module, with the names in it that the running Python gives its own."""
     module = types.ModuleType("__main__")
     module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
-    if file is not None and file != "<stdin>":
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    if file is not None:
         module.__file__ = file
+        if sys.version_info < (3, 15):
+            module.__dict__["__cached__"] = spec and spec.cached
     module.__loader__ = loader
     module.__spec__ = spec
     module.__package__ = None

@@ -124,7 +124,13 @@ class _Host:
             nursery.start_soon(self.pump, name=f"pump of {loop!r}")
         # A plain task: the factory of the program may make tasks that themselves need closing.
         task = asyncio.Task(shut_down(loop), loop=loop, name="shutdown of the loop")
-        interrupted = await wait_undisturbed(loop, task)
+        interrupted = None
+        while not task.done():
+            interrupt = await wait_undisturbed(loop, task)
+            if interrupt is not None and interrupted is not None:
+                # Ctrl-C again: what is being waited for does not end.
+                task.cancel()
+            interrupted = interrupt or interrupted
         self._closed = True
         loop.stop()
         while self._running:

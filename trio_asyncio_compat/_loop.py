@@ -232,7 +232,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
             return self._debug_timer("call_later", when, callback, args, context)
         timer = TimerHandle(when, callback, args, self, context)
         scheduler.add_timer(when, timer)
-        if scheduler.idle and scheduler.deadlines[0] == when:
+        if scheduler.idle and not scheduler.deadlines[0] < when:
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
@@ -247,7 +247,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         scheduler = self._scheduler
         timer = TimerHandle(when, callback, args, self, context)
         scheduler.add_timer(when, timer)
-        if scheduler.idle and scheduler.deadlines[0] == when:
+        if scheduler.idle and not scheduler.deadlines[0] < when:
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
@@ -262,7 +262,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         _forget_callers(timer, 2)
         scheduler = self._scheduler
         scheduler.add_timer(when, timer)
-        if scheduler.idle and scheduler.deadlines[0] == when:
+        if scheduler.idle and not scheduler.deadlines[0] < when:
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
@@ -289,6 +289,31 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
             self._scheduler.ready.append(handle)
             if self._scheduler.idle:
                 self._write_to_self()
+
+    # Tasks
+
+    def create_task(self, coro: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:  # type: ignore[override]
+        """Make a task of `coro`, by the task factory if one is set.
+
+        Args:
+            options: `name`, `context`, and where the running Python has it `eager_start`; others are for the factory.
+
+        Raises RuntimeError if the loop is closed, TypeError for something that is no coroutine.
+        """
+        if self._closed:
+            self._check_closed()
+        if self._task_factory is None and not options.get("eager_start"):
+            # The base class's way, without a call to it.
+            task = asyncio.Task(coro, loop=self, **options)
+            if self._debug:
+                _forget_callers(task, 1)
+            return task
+        if not trio.lowlevel.in_trio_task():
+            return super().create_task(coro, **options)
+        # It may run the first step at once.
+        made: list[asyncio.Task[T]] = []
+        run_as_asyncio(self, lambda: made.append(super(TrioEventLoop, self).create_task(coro, **options)))
+        return made.pop()
 
     # Descriptors
 
@@ -491,26 +516,29 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         scheduler = self._scheduler
         task = asyncio.Task(coroutine, loop=self, context=context)
         try:
-            # Taken back at once: the step that the task has queued.
-            if getattr(scheduler.ready[-1]._callback, "__self__", None) is task:
-                run_as_asyncio(self, functools.partial(context.run, scheduler.run_now, scheduler.ready.pop()))
-            # Otherwise a finaliser has queued something behind it: leave both to the pump.
+            step = self._take_first_step(task)
+            run_as_asyncio(self, functools.partial(context.run, scheduler.run_now, step))
             return task
         finally:
             # What the step raised keeps this frame through its traceback, and the task keeps what it raised.
-            del task
+            task = step = None  # type: ignore[assignment]
+
+    def _take_first_step(self, task: asyncio.Task[Any]) -> _stdlib.Handle:
+        """Take back the step that a new `task` has just queued. Behind it may stand what a finaliser or a thread has queued meanwhile,
+        and a thread may do so at any moment: so each is taken before it is looked at."""
+        ready = self._scheduler.ready
+        behind: list[_stdlib.Handle] = []
+        while getattr((handle := ready.pop())._callback, "__self__", None) is not task:
+            behind.append(handle)
+        ready.extend(reversed(behind))
+        return handle
 
     def _without_first_step(self, task: asyncio.Task[Any], construct: Callable[[], None]) -> None:
         """Call `construct`, the constructor of a `task` that somebody else steps, and take back the step that it queues."""
         held = self._pump.hold()
         try:
             construct()
-            ready = self._scheduler.ready
-            # The last one, but for what a finaliser may have queued behind it.
-            step = next(handle for handle in reversed(ready) if getattr(handle._callback, "__self__", None) is task)
-            step.cancel()
-            if ready[-1] is step:
-                ready.pop()
+            self._take_first_step(task).cancel()
         finally:
             self._pump.release(held)
 
@@ -560,10 +588,10 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         return True
 
 
-def _forget_callers(handle: _stdlib.Handle, frames: int) -> None:
-    """End the source traceback of a handle at the code that called the loop, so many frames above the constructor."""
-    if handle._source_traceback:
-        del handle._source_traceback[-frames:]
+def _forget_callers(made: Any, frames: int) -> None:
+    """End the source traceback of a handle or task at the code that called the loop, so many frames above the constructor."""
+    if made._source_traceback:
+        del made._source_traceback[-frames:]
 
 
 def new_event_loop() -> TrioEventLoop:

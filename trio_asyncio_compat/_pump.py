@@ -59,6 +59,7 @@ class Pump:
         """Make turns until the loop is told to stop. Raises what a callback raised if it was SystemExit or
         KeyboardInterrupt; may then be run again."""
         self._task = trio.lowlevel.current_task()
+        self.running = True
         try:
             await self._run()
             if self._failure is not None:

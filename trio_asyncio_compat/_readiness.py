@@ -70,7 +70,7 @@ class Poller(abc.ABC):
             before.cancel()
 
     def _remove(self, table: dict[int, Handle], other: dict[int, Handle], fileobj: Any) -> bool:
-        fd = fileobj if type(fileobj) is int else self._known_number(fileobj)
+        fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._known_number(fileobj)
         handle = table.pop(fd, None)
         if handle is None:
             return False

@@ -16,29 +16,45 @@ MAX_ROUNDS = 100
 async def shut_down(loop: TrioEventLoop) -> None:
     """Close everything that is open in `loop`. Never raises; errors go to the loop's exception handler.
 
-    This is itself a task, queued behind the callbacks that were ready when the block ended: they have run once.
+    This is itself a task, queued behind the callbacks that were ready when the block ended: they have run once. Cancelling it
+    gives up what it is waiting for, and goes on with the next.
     """
-    for close in (_cancel_all, _close_generators, _close_executor, _close_transports, _cancel_all):
+    given_up: set[asyncio.Future[Any]] = set()
+
+    async def cancel_all(loop: TrioEventLoop) -> None:
+        await _cancel_all(loop, given_up)
+
+    for close in (cancel_all, _close_generators, _close_executor, _close_transports, cancel_all):
         try:
             await close(loop)
+        except asyncio.CancelledError:
+            running = _running(loop)
+            given_up.update(running)
+            loop.call_exception_handler({"message": f"interrupted while the loop was shut down; still running: {running}"})
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             loop.call_exception_handler({"message": "error while the loop was shut down", "exception": exc})
 
 
-async def _cancel_all(loop: TrioEventLoop) -> None:
+def _running(loop: TrioEventLoop) -> list[asyncio.Future[Any]]:
+    """Asyncio's tasks and trio's, but for the one that asks."""
+    return [*(asyncio.all_tasks(loop) - {asyncio.current_task()}), *loop._calls]
+
+
+async def _cancel_all(loop: TrioEventLoop, given_up: set[asyncio.Future[Any]]) -> None:
     """Cancel asyncio's tasks and trio's together, since each may need the other to unwind."""
     for _ in range(MAX_ROUNDS):
-        running: list[asyncio.Future[Any]] = [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()]
-        running += loop._calls
+        running = [future for future in _running(loop) if future not in given_up]
         if not running:
             return
         for future in running:
             future.cancel("the event loop is shutting down")
         await asyncio.wait(running)
         for future in running:
-            if not future.cancelled() and (exc := future.exception()) is not None:
+            exc = None if future.cancelled() else future.exception()
+            # Those two have ended the pump, and leave `open_loop`.
+            if exc is not None and not isinstance(exc, (SystemExit, KeyboardInterrupt)):
                 loop.call_exception_handler(
                     {"message": "unhandled exception while the loop was shut down", "exception": exc, "task": future}
                 )

@@ -236,7 +236,7 @@ USED_NAMES: dict[Any, list[str]] = {
     SocketTransport: _TRANSPORT_NAMES.split(),
     Handle: ["_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"],
     TimerHandle: ["_scheduled", "_when"],
-    Task: ["_must_cancel", "_fut_waiter", "_cancel_message", "_make_cancelled_error", "_log_traceback"],
+    Task: ["_must_cancel", "_fut_waiter", "_cancel_message", "_make_cancelled_error", "_log_traceback", "_source_traceback"],
 }
 
 __all__ = ["logger"]

@@ -72,8 +72,8 @@ class TrioSocketTransport(SocketTransport):
         if self._conn_lost:
             self._count_lost_write()
             return
-        sent = 0
         if not self._buffer:
+            sent = 0
             try:
                 sent = self._sock.send(data)
             except (BlockingIOError, InterruptedError):
@@ -85,22 +85,28 @@ class TrioSocketTransport(SocketTransport):
                 return
             if sent == (len(data) if type(data) is bytes else memoryview(data).nbytes):
                 return
+            rest = self._keep(data, sent)
             self._watch_writable()
-        self._append(data, sent)
+        else:
+            rest = self._keep(data, 0)
+        self._append(rest)
         self._maybe_pause_protocol()
 
     def writelines(self, list_of_data: Any) -> None:
-        """Send the pieces in order, with one system call where the system can."""
+        """Send the pieces in order, with one system call where the system can.
+
+        Raises TypeError, and sends none of them, if one is not bytes-like or has gaps.
+        """
         self._check_writable("writelines")
-        pieces = [data for data in list_of_data if data]
+        pieces = [self._keep(data, 0) for data in list_of_data if data]
         if not pieces:
             return
         if self._conn_lost:
             self._count_lost_write()
             return
         idle = not self._buffer
-        for data in pieces:
-            self._append(data, 0)
+        for view in pieces:
+            self._append(view)
         if idle:
             self._write_pending()
             if self._buffer:
@@ -118,13 +124,14 @@ class TrioSocketTransport(SocketTransport):
             logger.warning("socket.send() raised exception.")
         self._conn_lost += 1
 
-    def _append(self, data: _Bytes, sent: int) -> None:
-        """Keep what follows the first `sent` bytes of `data`; only what the caller could change is copied."""
+    def _keep(self, data: _Bytes, sent: int) -> memoryview:
+        """What follows the first `sent` bytes of `data`; only what the caller could change is copied."""
         view = memoryview(data)
         if type(data) is not bytes:
-            view = memoryview(view.cast("B")[sent:].tobytes())
-        elif sent:
-            view = view[sent:]
+            return memoryview(view.cast("B")[sent:].tobytes())
+        return view[sent:] if sent else view
+
+    def _append(self, view: memoryview) -> None:
         self._buffer.append(view)
         self._buffer_size += len(view)
 

@@ -27,7 +27,8 @@ T = TypeVar("T")
 class Wait:
     """One wait of one trio task.
 
-    Invariant: the task is rescheduled exactly once, by whichever of `done` and `abandon` comes first, if it has parked before that.
+    Invariant: the task is rescheduled exactly once, by whichever of `done`, `leave` and `abandon` comes first, if it has parked
+    before that.
     """
 
     def __init__(self, loop: TrioEventLoop, future: asyncio.Future[Any], cancel: Callable[[str], object]) -> None:
@@ -84,6 +85,13 @@ class Wait:
             if self._parked:
                 trio.lowlevel.reschedule(self._task, outcome.Error(self._error))
 
+    def leave(self, reason: object) -> None:
+        """Stop waiting; the future goes on."""
+        if not self._over:
+            self._over = True
+            self._future.remove_done_callback(self.done)
+            trio.lowlevel.reschedule(self._task)
+
     def _abort(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         # Raised here already for its reason; what it raises is kept, to be what the trio task sees.
         asked = outcome.capture(raise_cancel)
@@ -120,8 +128,8 @@ async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T], held: 
 
 
 async def wait_undisturbed(loop: TrioEventLoop, future: asyncio.Future[Any]) -> BaseException | None:
-    """Wait for `future` whatever happens; return the KeyboardInterrupt that came meanwhile, if one did."""
+    """Wait until `future` is done, in a cancelled scope too. If Ctrl-C comes before that, return its KeyboardInterrupt at once."""
     with trio.CancelScope(shield=True):
-        wait = Wait(loop, future, lambda reason: None)
+        wait = Wait(loop, future, lambda reason: wait.leave(reason))
         await wait.wait()
     return wait.asked
