@@ -210,8 +210,9 @@ def test_mistakes_are_refused(run: Run) -> None:
 
 def test_a_child_that_somebody_else_has_reaped(our_run: Run) -> None:
     async def main() -> None:
-        child: Any = await asyncio.create_subprocess_exec("true")
-        # As soon as it has ended, before the loop looks.
+        child: Any = await asyncio.create_subprocess_exec("sleep", "60")
+        # The loop cannot look in between.
+        os.kill(child.pid, signal.SIGKILL)
         os.waitpid(child.pid, 0)
         assert await child.wait() == 255
 
@@ -256,6 +257,7 @@ def test_children_of_a_loop_in_another_thread(our_run: Run) -> None:
 def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
     async def work() -> None:
         child: Any = await asyncio.create_subprocess_exec("sleep", "100")
+        scope.cancel()
         try:
             await child.wait()
         finally:
@@ -263,9 +265,10 @@ def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
             ended.append(await child.wait())
 
     ended: list[int] = []
+    scope = trio.CancelScope()
 
     async def main() -> None:
-        with trio.move_on_after(0.01) as scope:
+        with scope:
             await aio_as_trio(work)()
         assert scope.cancelled_caught
         assert ended == [-signal.SIGKILL]

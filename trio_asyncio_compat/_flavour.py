@@ -40,13 +40,16 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     outer = get_running_loop()
     sniffio.thread_local.name = "asyncio"
     sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
-    set_running_loop(loop)
+    # Asked first, since nearly always there is nothing to switch, and each of these is a system call before Python 3.12 (getpid).
+    if outer is not loop:
+        set_running_loop(loop)
     try:
         function()
     finally:
         # An exception's traceback keeps this frame, which must not keep what it called.
         del function
-        set_running_loop(outer)
+        if outer is not loop:
+            set_running_loop(outer)
         sys.set_asyncgen_hooks(*hooks)
         sniffio.thread_local.name = library
         show_task(task)

@@ -259,7 +259,7 @@ class TrioEventLoop(SelectorLoop):
 
     def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
         self._check_closed()
-        handle = _stdlib.Handle(callback, args, self, context)
+        handle = self._descriptor_handle(callback, args, context)
         self._poller.add_reader(fd, handle)
         if self._poller.lazy:
             self._registrations_changed()
@@ -270,7 +270,7 @@ class TrioEventLoop(SelectorLoop):
 
     def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
         self._check_closed()
-        handle = _stdlib.Handle(callback, args, self, context)
+        handle = self._descriptor_handle(callback, args, context)
         self._poller.add_writer(fd, handle)
         if self._poller.lazy:
             self._registrations_changed()
@@ -278,6 +278,10 @@ class TrioEventLoop(SelectorLoop):
 
     def _remove_writer(self, fd: Any) -> bool:
         return not self._closed and self._poller.remove_writer(fd)
+
+    def _descriptor_handle(self, callback: Callable[..., object], args: tuple[Any, ...], context: Any) -> _stdlib.Handle:
+        # In debug mode with a traceback of where it was made.
+        return (_stdlib.Handle if self._debug else Handle)(callback, args, self, context)
 
     def _registrations_changed(self) -> None:
         if self._scheduler.idle:

@@ -98,9 +98,14 @@ class Pump:
                     await trio.lowlevel.wait_task_rescheduled(self._watching_stopped)
                     continue
                 scheduler.idle = False
-                wake_pump = outcome.capture(self.slice)
-                if isinstance(wake_pump, outcome.Error) or scheduler.stopping or not self._go_idle():
-                    trio.lowlevel.reschedule(self._parked(), wake_pump)
+                try:
+                    self.slice()
+                except BaseException as exc:
+                    # For the pump to end with.
+                    trio.lowlevel.reschedule(self._parked(), outcome.Error(exc))
+                else:
+                    if scheduler.stopping or not self._go_idle():
+                        trio.lowlevel.reschedule(self._parked())
 
     def stop_watching(self) -> None:
         """End the watcher."""

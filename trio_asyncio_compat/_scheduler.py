@@ -180,18 +180,27 @@ class Scheduler:
         """Make turns while callbacks are ready, for about the slice length at most.
 
         One slice is what a trio task waits for at most when the asyncio side is busy (plus the length of one
-        callback, which nobody can cut). A turn that served several events is likely to find more at once, and polling
-        again is cheaper than the way through trio.
+        callback, which nobody can cut).
+
+        A slice that served a descriptor ends only with a turn that finds nothing: the answer to what was sent may have come
+        already, and one more poll (0.5 us) is cheaper than the way through trio (10 us: two system calls and a tick). Measured,
+        echo over one connection with both ends on one core: 123,000 messages/s instead of 52,000 by protocol, 81,000 instead of 42,000
+        by streams; with the ends on two cores no difference.
         """
         end = time.perf_counter() + self._slice_length
+        served = 0
         while True:
+            queued = len(self.ready)
             events = self.turn()
-            if self.stopping or (not self.ready and events < 2) or self._poller.lazy or time.perf_counter() >= end:
+            served += events
+            if not self.ready and not (served and (events or queued)):
+                return
+            if self.stopping or self._poller.lazy or time.perf_counter() >= end:
                 return
 
     def _move_due_timers(self) -> None:
-        # Cancelled ones that would be next are let lie until the loop goes idle: taking each away by itself, as a `timeout` that is disarmed
-        # leaves one for nearly every turn, was a fifth of the cost of such a `timeout`.
+        # Cancelled ones that would be next are let lie until the loop goes idle: taking each away by itself, as a `timeout` that
+        # is disarmed leaves one for nearly every turn, was a fifth of the cost of such a `timeout`.
         if self._should_sweep_all():
             self._sweep_all()
         deadlines = self.deadlines
@@ -212,7 +221,7 @@ class Scheduler:
             due.append(heapq.heappop(deadlines))
         move = self.ready.append
         for timers in map(self.by_deadline.pop, due):
-            for timer in timers if type(timers) is collections.deque else (timers,):
+            for timer in timers if isinstance(timers, collections.deque) else (timers,):
                 self.scheduled -= 1
                 timer._scheduled = False
                 if timer._cancelled:
