@@ -76,7 +76,8 @@ class Pump:
                     if self._watcher_waits_for_pump and self._watcher is not None:
                         self._watcher_waits_for_pump = False
                         trio.lowlevel.reschedule(self._watcher)
-                    await trio.lowlevel.wait_task_rescheduled(self._deadline_passed)
+                    if await trio.lowlevel.wait_task_rescheduled(self._deadline_passed):
+                        return
 
     def start_watching(self, nursery: trio.Nursery) -> None:
         """Start the watcher."""
@@ -104,7 +105,10 @@ class Pump:
                     # For the pump to end with.
                     trio.lowlevel.reschedule(self._parked(), outcome.Error(exc))
                 else:
-                    if scheduler.stopping or not self._go_idle():
+                    if scheduler.stopping:
+                        # That was the last turn: what it has queued waits for the next run, as in asyncio.
+                        trio.lowlevel.reschedule(self._parked(), outcome.Value(True))
+                    elif not self._go_idle():
                         trio.lowlevel.reschedule(self._parked())
 
     def stop_watching(self) -> None:
