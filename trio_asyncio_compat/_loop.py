@@ -46,7 +46,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 # The locking handles of Python 3.14 call the plain ones' constructor.
-_THREADSAFE_FRAMES = 1 if ThreadSafeHandle is _stdlib.Handle else 2
+_HANDLES_LOCK = ThreadSafeHandle is not _stdlib.Handle
+_THREADSAFE_FRAMES = 2 if _HANDLES_LOCK else 1
 # How long the asyncio side may keep trio's other tasks waiting while it is busy, in seconds.
 DEFAULT_SLICE_LENGTH = 0.001
 
@@ -174,11 +175,15 @@ class TrioEventLoop(SelectorLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """`call_soon` for other threads, signal handlers and finalisers."""
-        self._check_closed()
-        if self._debug:
-            self._check_callback(callback, "call_soon_threadsafe")
-        handle = ThreadSafeHandle(callback, args, self, context)
-        _forget_callers(handle, _THREADSAFE_FRAMES)
+        handle: _stdlib.Handle
+        if self._closed or self._debug or _HANDLES_LOCK:
+            self._check_closed()
+            if self._debug:
+                self._check_callback(callback, "call_soon_threadsafe")
+            handle = ThreadSafeHandle(callback, args, self, context)
+            _forget_callers(handle, _THREADSAFE_FRAMES)
+        else:
+            handle = Handle(callback, args, self, context)
         scheduler = self._scheduler
         scheduler.ready.append(handle)
         if scheduler.idle:
@@ -254,6 +259,13 @@ class TrioEventLoop(SelectorLoop):
             self._scheduler.ready.append(handle)
             if self._scheduler.idle:
                 self._write_to_self()
+
+    def _read_from_self(self) -> None:
+        # One call, where the base class reads until there is nothing: what is left is found by the next poll.
+        try:
+            self._ssock.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            pass
 
     # Descriptors
 
