@@ -84,7 +84,7 @@ class TrioSocketTransport(SocketTransport):
             except BaseException as exc:
                 self._fatal_error(exc, "Fatal write error on socket transport")
                 return
-            if sent == (len(data) if type(data) is bytes else memoryview(data).nbytes):
+            if sent == (data.nbytes if type(data) is memoryview else len(data)):
                 return
             self._watch_writable()
         self._append(data, sent)
