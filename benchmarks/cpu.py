@@ -120,6 +120,6 @@ ROWS = [
     Row("cpu", "100k timers", repeated(timers)),
     Row("cpu", "timeout armed and disarmed", repeated(timeout_disarmed)),
     Row("cpu", "queue ping-pong", repeated(queue_ping_pong)),
-    Row("cpu", "to_thread", repeated(to_thread)),
+    Row("cpu", "to_thread", repeated(to_thread), one_core=True),
     Row("more", "subprocess pipes, 1 KiB there and back", repeated(subprocess_pipes), one_core=True),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 import sys
 import threading
 import time
@@ -130,6 +131,31 @@ def test_stop_lets_the_current_turn_finish(sync_run: Run) -> None:
         assert order == ["same turn"]
     finally:
         loop.close()
+
+
+def test_stop_from_a_reader_of_an_idle_loop_ends_with_its_turn(sync_run: Run) -> None:
+    loop = sync_run.new_loop()
+    order: list[str] = []
+    here, there = socket.socketpair()
+
+    def read() -> None:
+        here.recv(1)
+        loop.stop()
+        loop.call_soon(order.append, "next turn")
+
+    with here, there:
+        try:
+            loop.add_reader(here, read)
+            # The loop is idle until then, and hears of it by the descriptor alone.
+            loop.call_later(0.01, there.send, b"x")
+            loop.run_forever()
+            assert order == []
+            loop.stop()
+            loop.run_forever()
+            assert order == ["next turn"]
+            loop.remove_reader(here)
+        finally:
+            loop.close()
 
 
 def test_stop_twice_is_stop_once(sync_run: Run) -> None:

@@ -257,7 +257,7 @@ def test_children_of_a_loop_in_another_thread(our_run: Run) -> None:
 def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
     async def work() -> None:
         child: Any = await asyncio.create_subprocess_exec("sleep", "100")
-        started.set()
+        scope.cancel()
         try:
             await child.wait()
         finally:
@@ -265,18 +265,11 @@ def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
             ended.append(await child.wait())
 
     ended: list[int] = []
-
-    started = trio.Event()
-
-    async def cancel(scope: trio.CancelScope) -> None:
-        await started.wait()
-        scope.cancel()
+    scope = trio.CancelScope()
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as scope:
-                nursery.start_soon(cancel, scope)
-                await aio_as_trio(work)()
+        with scope:
+            await aio_as_trio(work)()
         assert scope.cancelled_caught
         assert ended == [-signal.SIGKILL]
 

@@ -46,7 +46,9 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     outer = get_running_loop()
     sniffio.thread_local.name = "asyncio"
     sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
-    set_running_loop(loop)
+    # Asked first, since nearly always there is nothing to switch, and each of these is a system call before Python 3.12 (getpid).
+    if outer is not loop:
+        set_running_loop(loop)
     aio_task = swap_current_task(loop, None)
     try:
         function()
@@ -55,7 +57,8 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
         del function
         swap_current_task(loop, aio_task)
         del aio_task
-        set_running_loop(outer)
+        if outer is not loop:
+            set_running_loop(outer)
         sys.set_asyncgen_hooks(*hooks)
         sniffio.thread_local.name = library
         show_task(task)

@@ -51,7 +51,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 # The locking handles of Python 3.14 call the plain ones' constructor.
-_THREADSAFE_FRAMES = 1 if ThreadSafeHandle is _stdlib.Handle else 2
+_HANDLES_LOCK = ThreadSafeHandle is not _stdlib.Handle
+_THREADSAFE_FRAMES = 2 if _HANDLES_LOCK else 1
 # How long the asyncio side may keep trio's other tasks waiting while it is busy, in seconds.
 DEFAULT_SLICE_LENGTH = 0.001
 
@@ -209,11 +210,15 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """`call_soon` for other threads, signal handlers and finalisers."""
-        self._check_closed()
-        if self._debug:
-            self._check_callback(callback, "call_soon_threadsafe")
-        handle = ThreadSafeHandle(callback, args, self, context)
-        _forget_callers(handle, _THREADSAFE_FRAMES)
+        handle: _stdlib.Handle
+        if self._closed or self._debug or _HANDLES_LOCK:
+            self._check_closed()
+            if self._debug:
+                self._check_callback(callback, "call_soon_threadsafe")
+            handle = ThreadSafeHandle(callback, args, self, context)
+            _forget_callers(handle, _THREADSAFE_FRAMES)
+        else:
+            handle = Handle(callback, args, self, context)
         scheduler = self._scheduler
         scheduler.ready.append(handle)
         if scheduler.idle:
@@ -315,11 +320,18 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         run_as_asyncio(self, lambda: made.append(super(TrioEventLoop, self).create_task(coro, **options)))
         return made.pop()
 
+    def _read_from_self(self) -> None:
+        # One call, where the base class reads until there is nothing: what is left is found by the next poll.
+        try:
+            self._ssock.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            pass
+
     # Descriptors
 
     def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
         self._check_closed()
-        handle = _stdlib.Handle(callback, args, self, context)
+        handle = self._descriptor_handle(callback, args, context)
         self._poller.add_reader(fd, handle)
         if self._poller.lazy:
             self._registrations_changed()
@@ -330,7 +342,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
 
     def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
         self._check_closed()
-        handle = _stdlib.Handle(callback, args, self, context)
+        handle = self._descriptor_handle(callback, args, context)
         self._poller.add_writer(fd, handle)
         if self._poller.lazy:
             self._registrations_changed()
@@ -338,6 +350,10 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
 
     def _remove_writer(self, fd: Any) -> bool:
         return not self._closed and self._poller.remove_writer(fd)
+
+    def _descriptor_handle(self, callback: Callable[..., object], args: tuple[Any, ...], context: Any) -> _stdlib.Handle:
+        # In debug mode with a traceback of where it was made.
+        return (_stdlib.Handle if self._debug else Handle)(callback, args, self, context)
 
     def _registrations_changed(self) -> None:
         if self._scheduler.idle:

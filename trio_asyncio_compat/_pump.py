@@ -107,7 +107,8 @@ class Pump:
                     if self._watcher_waits_for_pump and self._watcher is not None:
                         self._watcher_waits_for_pump = False
                         trio.lowlevel.reschedule(self._watcher)
-                    await trio.lowlevel.wait_task_rescheduled(self._deadline_passed)
+                    if await trio.lowlevel.wait_task_rescheduled(self._deadline_passed):
+                        return
 
     def start_watching(self, nursery: trio.Nursery) -> None:
         """Start the watcher."""
@@ -134,9 +135,17 @@ class Pump:
         """One slice, in place of the idle pump, in a step of another trio task."""
         scheduler = self._scheduler
         scheduler.idle = False
-        wake_pump = outcome.capture(self.slice)
-        if isinstance(wake_pump, outcome.Error) or scheduler.stopping or not self._go_idle():
-            trio.lowlevel.reschedule(self._parked(), wake_pump)
+        try:
+            self.slice()
+        except BaseException as exc:
+            # For the pump to end with.
+            trio.lowlevel.reschedule(self._parked(), outcome.Error(exc))
+        else:
+            if scheduler.stopping:
+                # That was the last turn: what it has queued waits for the next run, as in asyncio.
+                trio.lowlevel.reschedule(self._parked(), outcome.Value(True))
+            elif not self._go_idle():
+                trio.lowlevel.reschedule(self._parked())
 
     def hold(self) -> bool:
         """Do not wake an idle pump for what is scheduled from now until `release`, in the same step of a trio task."""

@@ -180,6 +180,8 @@ if sys.platform != "win32":
             super().__init__()
             self._queue = _new_queue()
             self._watched: set[int] = set()
+            # Whether `wait` has returned since the last poll.
+            self._found = False
 
         def watch(self, fd: int, read: bool, write: bool) -> None:
             events = (READ if read else 0) | (WRITE if write else 0)
@@ -197,9 +199,11 @@ if sys.platform != "win32":
 
         def poll(self, ready: collections.deque[Handle]) -> int:
             # With callbacks to run and only the self-pipe watched, nothing of interest can be found: a thread that
-            # appends to `ready` writes to the pipe only while the loop is idle.
-            if ready and len(self._watched) <= 1:
+            # appends to `ready` writes to the pipe only while the loop is idle. Unless that is what ended the wait: left unread, the byte
+            # would end every wait from now on.
+            if ready and len(self._watched) <= 1 and not self._found:
                 return 0
+            self._found = False
             events = self._queue.poll(0, MAX_EVENTS)
             readers, writers = self.readers, self.writers
             for fd, mask in events:
@@ -222,6 +226,7 @@ if sys.platform != "win32":
 
         async def wait(self) -> None:
             await trio.lowlevel.wait_readable(self._queue.fileno())
+            self._found = True
 
         def close(self) -> None:
             self._queue.close()

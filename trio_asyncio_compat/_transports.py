@@ -10,7 +10,7 @@ import functools
 import itertools
 import os
 import socket
-from typing import Any
+from typing import Any, NoReturn
 
 from ._stdlib import SocketTransport, logger
 
@@ -64,9 +64,10 @@ class TrioSocketTransport(SocketTransport):
         `data` may be changed by the caller afterwards. Raises TypeError for something that is not bytes-like, RuntimeError
         after `write_eof` or while `loop.sendfile` uses the transport.
         """
-        if not isinstance(data, (bytes, bytearray, memoryview)):
+        if type(data) is not bytes and not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        self._check_writable("write")
+        if self._eof or self._empty_waiter is not None:
+            self._refuse("write")
         if not data:
             return
         if self._conn_lost:
@@ -83,7 +84,7 @@ class TrioSocketTransport(SocketTransport):
             except BaseException as exc:
                 self._fatal_error(exc, "Fatal write error on socket transport")
                 return
-            if sent == (len(data) if type(data) is bytes else memoryview(data).nbytes):
+            if sent == (data.nbytes if type(data) is memoryview else len(data)):
                 return
             rest = self._keep(data, sent)
             self._watch_writable()
@@ -97,7 +98,8 @@ class TrioSocketTransport(SocketTransport):
 
         Raises TypeError, and sends none of them, if one is not bytes-like or has gaps.
         """
-        self._check_writable("writelines")
+        if self._eof or self._empty_waiter is not None:
+            self._refuse("writelines")
         pieces = [self._keep(data, 0) for data in list_of_data if data]
         if not pieces:
             return
@@ -113,11 +115,10 @@ class TrioSocketTransport(SocketTransport):
                 self._watch_writable()
         self._maybe_pause_protocol()
 
-    def _check_writable(self, method: str) -> None:
+    def _refuse(self, method: str) -> NoReturn:
         if self._eof:
             raise RuntimeError(f"Cannot call {method}() after write_eof()")
-        if self._empty_waiter is not None:
-            raise RuntimeError(f"unable to {method}; sendfile is in progress")
+        raise RuntimeError(f"unable to {method}; sendfile is in progress")
 
     def _count_lost_write(self) -> None:
         if self._conn_lost >= LOG_AFTER_LOST_WRITES:
