@@ -20,6 +20,13 @@ SAYS = {
         "trio worked meanwhile: yes",
         "closed",
     ],
+    "handover.py": [
+        "asyncio: alice wants to send 1048576 bytes",
+        "trio: received fbbab289f7f94b25736c58be46a994c441fd02552cc6022352e3d86d2fab7c83",
+        "asyncio: the client's last words are that is all",
+        "the client was told goodbye",
+        "sent     fbbab289f7f94b25736c58be46a994c441fd02552cc6022352e3d86d2fab7c83",
+    ],
 }
 
 

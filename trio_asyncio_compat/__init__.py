@@ -18,8 +18,11 @@ from .border.drop_in import (
     run_trio_task,
 )
 from .border.flavour_free import allow_asyncio, flavour_free_task_factory
+from .border.stream_transport import StreamTransport
+from .border.streams import aio_stream_as_trio, transport_as_trio_stream, trio_stream_as_aio, trio_stream_as_transport
 from .border.to_asyncio import aio_as_trio, asyncio_as_trio, gather
 from .border.to_trio import trio_as_aio, trio_as_asyncio
+from .border.transport_stream import HalfCloseableTransportStream, TransportStream
 
 if TYPE_CHECKING:
     from asyncio import DefaultEventLoopPolicy as EventLoopPolicy
@@ -29,10 +32,14 @@ BaseTrioEventLoop = TrioEventLoop
 __all__ = [
     "BaseTrioEventLoop",
     "EventLoopPolicy",
+    "HalfCloseableTransportStream",
+    "StreamTransport",
+    "TransportStream",
     "TrioAsyncioDeprecationWarning",
     "TrioEventLoop",
     "TrioExecutor",
     "aio_as_trio",
+    "aio_stream_as_trio",
     "allow_asyncio",
     "asyncio_as_trio",
     "current_loop",
@@ -47,8 +54,11 @@ __all__ = [
     "run_aio_generator",
     "run_trio",
     "run_trio_task",
+    "transport_as_trio_stream",
     "trio_as_aio",
     "trio_as_asyncio",
+    "trio_stream_as_aio",
+    "trio_stream_as_transport",
 ]
 
 

@@ -92,6 +92,8 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         self._servers: weakref.WeakSet[asyncio.AbstractServer] = weakref.WeakSet()
         self._pipes: weakref.WeakSet[Any] = weakref.WeakSet()
         self._processes: weakref.WeakSet[Any] = weakref.WeakSet()
+        # Transports over streams of trio.
+        self._streams: set[asyncio.Transport] = set()
         # Of trio functions that have not ended.
         self._calls: set[TrioCall] = set()
         self._callers: Callers | None = None

@@ -74,7 +74,7 @@ async def _close_transports(loop: TrioEventLoop) -> None:
     processes = [transport for transport in loop._processes if transport.get_returncode() is None]
     for transport in [*loop._processes, *loop._pipes]:
         transport.close()
-    for transport in list(loop._transports.values()):
+    for transport in [*loop._transports.values(), *loop._streams]:
         transport.abort()
     if processes:
         await asyncio.wait([asyncio.ensure_future(transport._wait()) for transport in processes])

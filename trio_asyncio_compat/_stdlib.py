@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from asyncio import base_events, events, format_helpers, selector_events, sslproto, tasks, trsock
+from asyncio import base_events, constants, events, format_helpers, selector_events, sslproto, tasks, transports, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,27 @@ if TYPE_CHECKING:
 
         def __init__(self, *args: Any, **options: Any) -> None: ...
 
+    class FlowControlTransport(asyncio.Transport):
+        """`asyncio.transports._FlowControlMixin`: the base of transports that pause and resume their protocol's writing."""
+
+        _protocol_paused: bool
+
+        def __init__(self, extra: Any = None, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+        def _maybe_pause_protocol(self) -> None: ...
+        def _maybe_resume_protocol(self) -> None: ...
+
+    class StreamReader(asyncio.StreamReader):
+        """`asyncio.StreamReader`, with what it has received."""
+
+        _buffer: bytearray
+        _eof: bool
+        _waiter: asyncio.Future[None] | None
+
+    class StreamWriter(asyncio.StreamWriter):
+        """`asyncio.StreamWriter`, with the transport that `start_tls` replaces."""
+
+        _transport: asyncio.WriteTransport
+
     class UnixSubprocessTransport(asyncio.SubprocessTransport):
         """`asyncio.unix_events._UnixSubprocessTransport`."""
 
@@ -164,10 +185,17 @@ else:
     SocketTransport = selector_events._SelectorSocketTransport
     TransportSocket = trsock.TransportSocket
     SSLProtocol = sslproto.SSLProtocol
+    FlowControlTransport = transports._FlowControlMixin
+    StreamReader = asyncio.StreamReader
+    StreamWriter = asyncio.StreamWriter
     if sys.platform != "win32":
         from asyncio import unix_events
 
         UnixSubprocessTransport = unix_events._UnixSubprocessTransport
+
+
+# What `loop.sendfile` asks of a transport: this one is written to in pieces.
+SENDFILE_FALLBACK: Any = constants._SendfileMode.FALLBACK
 
 
 def set_running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
@@ -234,6 +262,7 @@ _fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost
 USED_NAMES: dict[Any, list[str]] = {
     SelectorLoop: _LOOP_NAMES.split(),
     SocketTransport: _TRANSPORT_NAMES.split(),
+    FlowControlTransport: ["_maybe_pause_protocol", "_maybe_resume_protocol"],
     Handle: ["_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"],
     TimerHandle: ["_scheduled", "_when"],
     Task: ["_must_cancel", "_fut_waiter", "_cancel_message", "_make_cancelled_error", "_log_traceback", "_source_traceback"],

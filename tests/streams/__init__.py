@@ -1,0 +1,1 @@
+"""Streams across the border."""
