@@ -90,7 +90,8 @@ class Wait:
         if not self._over:
             self._over = True
             self._future.remove_done_callback(self.done)
-            trio.lowlevel.reschedule(self._task)
+            if self._parked:
+                trio.lowlevel.reschedule(self._task)
 
     def _abort(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         # Raised here already for its reason; what it raises is kept, to be what the trio task sees.

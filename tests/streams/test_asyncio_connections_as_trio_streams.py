@@ -26,8 +26,8 @@ from trio_asyncio_compat import (
     trio_stream_as_transport,
 )
 
+from ..connections import Recorder, serving
 from ..support import Run
-from ..test_connections import Recorder, serving
 from ..test_tls import Contexts
 
 DATA = hashlib.shake_256(b"connections").digest(3_000_000)

@@ -22,8 +22,8 @@ from trio_asyncio_compat import (
     trio_stream_as_transport,
 )
 
+from ..connections import Recorder, serving
 from ..support import Run
-from ..test_connections import Recorder, serving
 
 DATA = hashlib.shake_256(b"hand over").digest(1_000_000)
 

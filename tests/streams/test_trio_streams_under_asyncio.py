@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 import trio_asyncio_compat
 from trio_asyncio_compat import StreamTransport, open_loop, trio_as_aio, trio_stream_as_aio, trio_stream_as_transport
 
+from ..connections import Recorder
 from ..support import Run
-from ..test_connections import Recorder
 from ..test_tls import Contexts
 
 DATA = hashlib.shake_256(b"streams").digest(3_000_000)
