@@ -614,6 +614,25 @@ def test_errors_while_unwinding_are_reported(hosted_run: Run) -> None:
     assert [type(context["exception"]) for context in contexts] == [Odd]
 
 
+def test_a_callback_that_changes_the_running_loop_does_no_lasting_harm(hosted_run: Run) -> None:
+    """As libraries do that run one loop inside of another. What is changed holds until trio's next turn."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ran = trio.Event()
+
+        def meddle() -> None:
+            asyncio._set_running_loop(None)
+            ran.set()
+
+        loop.call_soon(meddle)
+        await ran.wait()
+        assert asyncio.get_running_loop() is loop
+        assert await aio_as_trio(asyncio.sleep)(0.001, "slept") == "slept"
+
+    hosted_run.trio_run(main)
+
+
 def test_an_exit_while_unwinding_leaves_both_sides_working(hosted_run: Run) -> None:
     """What else unwinds may still need asyncio from trio, and trio from asyncio."""
     steps: list[str] = []

@@ -55,6 +55,8 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     finally:
         # An exception's traceback keeps this frame, which must not keep what it called.
         del function
+        # The callback may have set another.
+        set_running_loop(loop)
         swap_current_task(loop, aio_task)
         del aio_task
         if outer is not loop:
