@@ -99,6 +99,8 @@ def cross(side: Side, target: Any, loop: TrioEventLoop | None) -> Any:
     """`target`, which is at home on `side`, for this one."""
     if isinstance(target, (classmethod, staticmethod)):
         return type(target)(cross(side, target.__func__, loop))
+    if inspect.isasyncgen(target):
+        return Iteration(side, lambda: target, loop)
     if _is_manager(target) or _is_iterable(target):
         return Crossing(side, lambda: target, loop)
     if inspect.isawaitable(target):
@@ -126,6 +128,10 @@ def _cross_function(side: Side, function: Callable[..., Any], loop: TrioEventLoo
 
         async def crossed(*args: Any, **kwargs: Any) -> Any:
             return await side.wait(function(*args, **kwargs), loop)
+    elif inspect.isasyncgenfunction(function):
+
+        def crossed(*args: Any, **kwargs: Any) -> Any:
+            return Iteration(side, functools.partial(function, *args, **kwargs), loop)
     else:
 
         def crossed(*args: Any, **kwargs: Any) -> Any:

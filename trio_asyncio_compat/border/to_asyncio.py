@@ -19,7 +19,7 @@ from .crossing import Side, cross
 from .here import loop_of_trio_code
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import ParamSpec, TypeVar
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .crossing import Make, Subject
 
     P = ParamSpec("P")
+    S = TypeVar("S")
     T = TypeVar("T")
 
 
@@ -37,11 +38,15 @@ def aio_as_trio(
     function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
 ) -> Callable[P, AbstractAsyncContextManager[T]]: ...
 @overload
+def aio_as_trio(function: Callable[P, AsyncGenerator[T, S]], /) -> Callable[P, AsyncGenerator[T, S]]: ...
+@overload
 def aio_as_trio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
 @overload
 def aio_as_trio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
 @overload
 def aio_as_trio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
+@overload
+def aio_as_trio(generator: AsyncGenerator[T, S], /) -> AsyncGenerator[T, S]: ...
 @overload
 def aio_as_trio(iterable: AsyncIterable[T], /) -> AsyncIterator[T]: ...
 @overload
