@@ -7,6 +7,7 @@ Each call is a trio task in the nursery that is open while the loop runs. What a
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -72,8 +73,9 @@ class TrioCall(TrioFuture):
                 result = outcome.Error(self.asked or asyncio.CancelledError())
         except BaseException as exc:
             result = outcome.Error(exc)
-            if isinstance(exc, trio.Cancelled):
-                # From a scope outside of ours: the nursery is being closed by force, and has to see it.
+            if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+                # From a scope outside of ours: the nursery is being closed by force, and has to see it. (One that somebody has kept
+                # and raised again would make it close.)
                 cut = exc
         self.resolve(seen_by_asyncio(result, self.asked))
         if cut is not None:

@@ -13,19 +13,19 @@ import trio
 from trio_asyncio_compat import (
     aio_as_trio,
     allow_asyncio,
-    gather,
-    open_loop,
     run_aio_coroutine,
     run_aio_future,
     run_aio_generator,
 )
-from trio_asyncio_compat.border.cancellation import TO_ASYNCIO, Ended, Seen, how_it_ended, seen_by_trio
+from trio_asyncio_compat.border.cancellation import TO_ASYNCIO, Ended, Seen, how_it_ended
 
-from ..support import Run
 from .support import Border, Odd, forever
 
 Callee: TypeAlias = "Callable[[], Coroutine[Any, Any, Any]]"
-ROWS = [pytest.param(asked, ended, seen, id=f"{'asked' if asked else 'unasked'}-{ended.name}") for (asked, ended), seen in TO_ASYNCIO.items()]
+ROWS = [
+    pytest.param(asked, ended, seen, id=f"{'asked' if asked else 'unasked'}-{ended.name}")
+    for (asked, ended), seen in TO_ASYNCIO.items()
+]
 
 
 def end(ended: Ended) -> str:
