@@ -23,8 +23,7 @@ from .support import Border, Odd, forever
 
 Callee: TypeAlias = "Callable[[], Coroutine[Any, Any, Any]]"
 ROWS = [
-    pytest.param(asked, ended, seen, id=f"{'asked' if asked else 'unasked'}-{ended.name}")
-    for (asked, ended), seen in TO_ASYNCIO.items()
+    pytest.param(asked, ended, seen, id=f"{'asked' if asked else 'unasked'}-{ended.name}") for (asked, ended), seen in TO_ASYNCIO.items()
 ]
 
 

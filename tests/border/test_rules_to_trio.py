@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeAlias
 
@@ -27,10 +28,7 @@ from ..support import Records
 from .support import Border, Odd, balanced, forever, left_in, settle, variable
 
 Callee: TypeAlias = "Callable[[], Coroutine[Any, Any, Any]]"
-ROWS = [
-    pytest.param(asked, ended, seen, id=f"{'asked' if asked else 'unasked'}-{ended.name}")
-    for (asked, ended), seen in TO_TRIO.items()
-]
+ROWS = [pytest.param(asked, ended, seen, id=f"{'asked' if asked else 'unasked'}-{ended.name}") for (asked, ended), seen in TO_TRIO.items()]
 
 
 def test_every_situation_is_in_the_tables() -> None:
@@ -345,7 +343,9 @@ def test_every_way_to_cancel_reaches_trio_and_waits_for_it(border: Border, cance
         await cancel(trio_as_aio(callee))
         assert ended
         assert {at - start for at in ended} == {2}
-        balanced()
+        if sys.version_info >= (3, 13) or cancel not in (cancel_by_task_group, cancel_by_task_group_around):
+            # Before, a TaskGroup does not take its own request back.
+            balanced()
 
     border.asyncio(main, task_factory=factory)
 
@@ -592,7 +592,7 @@ def test_a_call_needs_a_running_loop_of_ours(clean: Records) -> None:
         with pytest.raises(RuntimeError, match="open_loop"):
             await trio_as_aio(callee())
         with pytest.raises(RuntimeError, match="open_loop"):
-            async with trio_as_aio(trio.open_nursery()):
+            async with trio_as_aio(trio.CancelScope()):
                 raise AssertionError("is not to be entered")
         with pytest.raises(RuntimeError, match="open_loop"):
             async for _ in trio_as_aio(generate)():

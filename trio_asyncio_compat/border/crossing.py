@@ -316,6 +316,11 @@ class Manager(Subject):
         self._interrupt_block = interrupt_block
         self._manager: Any = None
 
+    @property
+    def entered(self) -> bool:
+        """Whether it is entered now."""
+        return self._manager is not None
+
     async def enter(self) -> Any:
         """`__aenter__`, or `__enter__`."""
         manager = self._make()
