@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeAlias
 
 import pytest
@@ -142,7 +142,7 @@ async def stepping_an_iterator(callee: Callee) -> Any:
 
 
 async def sending(callee: Callee) -> Any:
-    async def generate() -> Any:
+    async def generate() -> AsyncGenerator[Any, Any]:
         await (yield)()
         yield await callee()
 
@@ -223,7 +223,6 @@ def test_what_the_caller_sees(border: Border, way: Callable[[Callee], Awaitable[
     results: list[Any] = []
 
     async def main() -> None:
-        started.__init__()  # type: ignore[misc]
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 if asked:

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import itertools
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeAlias
 
 import pytest
@@ -137,7 +137,7 @@ async def leaving(callee: Callee) -> Any:
 
 
 async def stepping(callee: Callee) -> Any:
-    async def generate() -> Any:
+    async def generate() -> AsyncGenerator[Any, None]:
         yield await callee()
 
     async with contextlib.aclosing(trio_as_aio(generate)()) as values:
@@ -160,7 +160,7 @@ async def stepping_an_iterator(callee: Callee) -> Any:
 
 
 async def sending(callee: Callee) -> Any:
-    async def generate() -> Any:
+    async def generate() -> AsyncGenerator[Any, Any]:
         await (yield)()
         yield await callee()
 
@@ -195,6 +195,7 @@ def test_what_the_caller_sees(
     border: Border, way: Callable[[Callee], Awaitable[Any]], asked: bool, ended: Ended, seen: Seen, factory: Any
 ) -> None:
     told: list[str] = []
+    started: asyncio.Future[None]
 
     async def callee() -> str:
         if not asked:
@@ -230,7 +231,6 @@ def test_what_the_caller_sees(
             assert task.cancel("the reason")
         await task
 
-    started: asyncio.Future[None]
     border.asyncio(main, task_factory=factory)
 
     if asked:
@@ -455,7 +455,7 @@ def test_a_foreign_cancelled_does_not_end_the_loop(border: Border) -> None:
     async def main() -> None:
         with pytest.raises(asyncio.CancelledError):
             await trio_as_aio(callee)()
-        assert await trio_as_aio(trio.sleep)(1) is None
+        await trio_as_aio(trio.sleep)(1)
         balanced()
 
     border.asyncio(main)
@@ -493,13 +493,17 @@ def test_a_call_whose_result_is_not_awaited_runs_and_reports_its_error(border: B
     border.asyncio(main)
 
 
+async def _sleep() -> None:
+    await trio.sleep(1)
+
+
 def test_stop_iteration_of_trio_code_reaches_asyncio(border: Border) -> None:
     class Awaitable_:
         def __await__(self) -> Generator[Any, None, Any]:
-            yield from trio.sleep(1).__await__()
+            yield from _sleep().__await__()
             return "value"
 
-    def stop() -> Any:
+    def stop() -> Awaitable[Any]:
         raise StopIteration("odd")
 
     async def main() -> None:
