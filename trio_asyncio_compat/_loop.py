@@ -93,6 +93,8 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         self._calls: set[TrioCall] = set()
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
+        # Tasks of asyncio that make calls for trio code.
+        self._carriers: set[asyncio.Task[Any]] = set()
         self._autoclose: set[int] = set()
         self._flavour_free_generators: FlavourFreeGenerators | None = None
         self._waits: set[Wait] = set()

@@ -142,8 +142,8 @@ async def stepping_an_iterator(callee: Callee) -> Any:
 
 
 async def sending(callee: Callee) -> Any:
-    async def generate() -> AsyncGenerator[Any, Any]:
-        await (yield)()
+    async def generate() -> AsyncGenerator[object, Callable[[], Awaitable[object]]]:
+        await (yield None)()
         yield await callee()
 
     async def nothing() -> None:

@@ -137,7 +137,7 @@ async def leaving(callee: Callee) -> Any:
 
 
 async def stepping(callee: Callee) -> Any:
-    async def generate() -> AsyncGenerator[Any, None]:
+    async def generate() -> AsyncGenerator[object, None]:
         yield await callee()
 
     async with contextlib.aclosing(trio_as_aio(generate)()) as values:
@@ -160,8 +160,8 @@ async def stepping_an_iterator(callee: Callee) -> Any:
 
 
 async def sending(callee: Callee) -> Any:
-    async def generate() -> AsyncGenerator[Any, Any]:
-        await (yield)()
+    async def generate() -> AsyncGenerator[object, Callable[[], Awaitable[object]]]:
+        await (yield None)()
         yield await callee()
 
     async def nothing() -> None:

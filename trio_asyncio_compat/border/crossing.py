@@ -10,7 +10,7 @@ import abc
 import functools
 import inspect
 import warnings
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -85,6 +85,11 @@ class Carrier(abc.ABC):
 
     So a context manager is entered and left in one task, and an iterator lives in one.
     """
+
+    # No other call can be made.
+    over = False
+    # A call is being made.
+    busy = False
 
     @abc.abstractmethod
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
@@ -245,12 +250,11 @@ class Iteration(AsyncGenerator[Any, Any]):
             raise StopAsyncIteration
         if self._carrier is None:
             self._carrier = self._side.carrier(self._iterator, self._loop)
-        iterator = self._iterator
+        carrier, iterator = self._carrier, self._iterator
         try:
-            return await self._carrier.call(lambda: iterator.step(method, args))
-        except BaseException as exc:
-            self._ended = iterator.ends_with(exc)
-            raise
+            return await carrier.call(lambda: iterator.step(method, args))
+        finally:
+            self._ended = carrier.over
 
     async def __anext__(self) -> Any:
         return await self._step("__anext__")
@@ -266,7 +270,8 @@ class Iteration(AsyncGenerator[Any, Any]):
     async def aclose(self) -> None:
         """Close the iterator on its own side, and wait for that."""
         if self._carrier is not None and not self._ended:
-            self._ended = True
+            # Refused while it is busy: it is then not closed.
+            self._ended = not self._carrier.busy
             await self._carrier.call(self._iterator.abandon, last=True)
         self._ended = True
 
@@ -301,7 +306,7 @@ class _Iterator(Subject):
     async def abandon(self) -> None:
         close = getattr(self._iterator, "aclose", None)
         if close is not None:
-            await close()
+            await _tell_of_the_end(close())
 
     def ends_with(self, exc: BaseException) -> bool:
         return isinstance(exc, StopAsyncIteration) or inspect.isasyncgen(self._iterator)
@@ -351,7 +356,18 @@ class Manager(Subject):
 
     async def abandon(self) -> None:
         if self._manager is not None:
-            await self.exit(GeneratorExit("the block of this context manager was dropped"))
+            await _tell_of_the_end(self.exit(GeneratorExit("the block of this context manager was dropped")))
 
     def ends_with(self, exc: BaseException) -> bool:
         return True
+
+
+async def _tell_of_the_end(clean_up: Awaitable[object]) -> None:
+    """Await `clean_up`, which has GeneratorExit thrown into the other side's code. That may come back, also in the group of a nursery."""
+    try:
+        await clean_up
+    except GeneratorExit:
+        pass
+    except BaseExceptionGroup as group:
+        if group.split(GeneratorExit)[1] is not None:
+            raise

@@ -58,10 +58,12 @@ class TrioCarrier(Carrier):
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
         """Asyncio-flavoured. If it is cancelled, so is all that the task does from then on."""
-        if self._call is not None:
+        if self.busy:
+            self._loop._check_serving()
             raise RuntimeError("another call is still being made: an iterator of the other side can be advanced by one task at a time")
         settled, self._settled = self._settled, None
         if settled is not None and not last:
+            self._loop._check_serving()
             return seen_by_asyncio(settled, None).unwrap()
         if settled is not None and self._ending:
             return None
@@ -70,6 +72,7 @@ class TrioCarrier(Carrier):
             self._carried = self._loop._call_trio(self._serve)
         elif self._carried.done():
             raise RuntimeError("the trio task of this iterator or context manager has ended")
+        self.busy = True
         call = self._call = _Call(self._loop, self.scope, function, last)
         self._wake()
         try:
@@ -112,9 +115,10 @@ class TrioCarrier(Carrier):
                 carry(call.context)
                 result = await outcome.acapture(call.function)
                 call.context = contextvars.copy_context()
-                self._call = None
+                self._call, self.busy = None, False
                 call.resolve(seen_by_asyncio(result, call.asked))
                 if call.last or (isinstance(result, outcome.Error) and self._subject.ends_with(result.error)):
+                    self.over = True
                     return False
                 # Not kept while there is nothing to do.
                 del call, result
@@ -130,8 +134,7 @@ class TrioCarrier(Carrier):
         except trio.Cancelled:
             raise
         except BaseException as exc:
-            if not isinstance(exc, GeneratorExit):
-                self._loop.call_exception_handler({"message": "error while closing what asyncio code has dropped", "exception": exc})
+            self._loop.call_exception_handler({"message": "error while closing what asyncio code has dropped", "exception": exc})
 
     async def _next_call(self) -> _Call | None:
         """The next call, when there is one; None if there will be none."""
@@ -149,7 +152,7 @@ class TrioCarrier(Carrier):
                 settled = await self._subject.interrupted(self.interruption)
                 if settled is not None:
                     self._settled = settled
-                    self._ending = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
+                    self._ending = self.over = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
                 elif not self._loop._pump.running:
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
