@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
-from .._waiting import Wait
 from .cancellation import interrupt_later, seen_by_trio
 from .contexts import context_of_trio_code
 from .crossing import Block, Carrier, Manager
+from .task import wait_here
 
 if TYPE_CHECKING:
     import types
@@ -77,7 +77,7 @@ class AsyncioCarrier(Carrier):
             task.add_done_callback(self._loop._carriers.discard, context=contextvars.Context())
         else:
             self._wake()
-        wait = Wait(self._loop, call.done, self._cancel if disturbed else lambda reason: None)
+        wait = wait_here(self._loop, call.done, self._cancel if disturbed else lambda reason: None)
         try:
             with trio.CancelScope(shield=not disturbed):
                 await wait.wait()

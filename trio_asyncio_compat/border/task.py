@@ -209,7 +209,7 @@ class FlavourFreeTask(Task):
             wait = _BodyWait(self, future, future.cancel)
             failed = yield from _failure(wait.wait())
             if failed is None and wait.asked is not None:
-                seen = seen_by_trio(outcome.capture(future.result), _for_body(wait.asked))
+                seen = seen_by_trio(outcome.capture(future.result), wait.asked)
                 return self._resume(seen.error if isinstance(seen, outcome.Error) else None, None)
             return self._resume(failed, None)
         finally:
@@ -241,7 +241,7 @@ class FlavourFreeTask(Task):
 
     def _resume(self, failed: BaseException | None, asked: BaseException | None) -> Next:
         error = failed or asked
-        return (self._body.send, None) if error is None else (self._body.throw, _for_body(error))
+        return (self._body.send, None) if error is None else (self._body.throw, error)
 
     def _resolve(self, result: Outcome) -> None:
         """Tell asyncio how the body ended."""
@@ -267,13 +267,19 @@ class _BodyWait(Wait):
         super().__init__(task._loop_of_body, future, cancel)
         self._told = task._told
 
-    def _heeds(self, asked: BaseException) -> bool:
+    def _heed(self, asked: BaseException) -> BaseException | None:
         if not isinstance(asked, trio.Cancelled):
-            return True
+            return asked
         scopes = list(cancelled_scopes(self._task))
         heeds = any(scope not in self._told for scope in scopes)
         self._told.update(scopes)
-        return heeds
+        return in_both_worlds(asked) if heeds else None
+
+
+def wait_here(loop: TrioEventLoop, future: asyncio.Future[Any], cancel: Callable[[str], object]) -> Wait:
+    """How an adapter waits for `future`, in trio code and in flavour-free code."""
+    task = task_here()
+    return Wait(loop, future, cancel) if task is None else _BodyWait(task, future, cancel)
 
 
 def _failure(coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, BaseException | None]:
@@ -285,10 +291,6 @@ def _failure(coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, BaseEx
     except BaseException as exc:
         return exc
     return None
-
-
-def _for_body(error: BaseException) -> BaseException:
-    return in_both_worlds(error) if isinstance(error, trio.Cancelled) else error
 
 
 def _is_in_checkpoint(coroutine: Any) -> bool:

@@ -17,6 +17,7 @@ from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
 from .contexts import carry, context_of_trio_code
 from .crossing import Side, cross
 from .here import loop_of_trio_code
+from .task import wait_here
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
@@ -95,12 +96,12 @@ class _ToAsyncio(Side):
                     raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
                 # Not kept here: what it raises keeps this frame.
                 future, awaitable = [awaitable], None
-                return await wait_for_future(loop, future.pop())
+                return await wait_for_future(loop, future.pop(), wait_here)
             awaitable = _as_coroutine(awaitable)
         try:
             if loop.get_task_factory() is not None:
                 return await _in_copied_context(loop, awaitable)
-            return await wait_for_future(loop, loop._start_now(awaitable, context_of_trio_code()))
+            return await wait_for_future(loop, loop._start_now(awaitable, context_of_trio_code()), wait_here)
         except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
             explain(exc)
             raise
@@ -135,7 +136,7 @@ async def _in_copied_context(loop: TrioEventLoop, coroutine: Coroutine[Any, Any,
     created: list[asyncio.Task[Any]] = []
     run_as_asyncio(loop, lambda: created.append(loop.create_task(coroutine, context=context)))
     try:
-        return await wait_for_future(loop, created.pop())
+        return await wait_for_future(loop, created.pop(), wait_here)
     finally:
         carry(context)
 

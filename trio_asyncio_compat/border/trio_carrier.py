@@ -210,7 +210,7 @@ class TrioBlock(Block):
 
     async def enter(self) -> Any:
         try:
-            entered = await self._carrier.call(self._manager.enter)
+            entered = await self._carrier.call(self._enter)
         except asyncio.CancelledError as exc:
             if self._manager.entered:
                 # The task was cancelled on its way back from there.
@@ -218,6 +218,19 @@ class TrioBlock(Block):
             raise
         self._inside = True
         self._interrupter.enter()
+        return entered
+
+    async def _enter(self) -> Any:
+        """In the manager's task."""
+        entered = await self._manager.enter()
+        scope = self._carrier.scope
+        if scope.cancel_called and not is_innermost(scope, trio.lowlevel.current_task()):
+            # The entry was cancelled, and the manager has opened a scope instead of noticing it: the block would be cancelled at once.
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as exc:
+                await self._manager.exit(exc)
+                raise
         return entered
 
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
