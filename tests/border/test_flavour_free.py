@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import trio_asyncio_compat
 from trio_asyncio_compat import aio_as_trio, allow_asyncio, flavour_free_task_factory, open_loop, trio_as_aio
@@ -442,7 +443,7 @@ def test_the_loop_ends(clean: Records, wait: Callable[[], Awaitable[object]]) ->
         assert is_asyncios(watched.take(), wait)
         assert task.cancelled() == (wait not in NURSERIES)
 
-    trio.run(main)
+    trio.run(main, clock=MockClock(autojump_threshold=0))
     assert len(clean.take()) == (wait in NURSERIES)
 
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 import sniffio
 import trio
+from trio.testing import MockClock
 
 from trio_asyncio_compat import aio_as_trio, flavour_free_task_factory, open_loop, run_aio_generator, trio_as_aio
 
@@ -335,7 +336,7 @@ def test_one_left_open_is_closed_with_the_loop(clean: Records, direction: Direct
         with pytest.raises((RuntimeError, StopAsyncIteration)):
             await anext(kept[0])
 
-    trio.run(main)
+    trio.run(main, clock=MockClock(autojump_threshold=0))
     kept.clear()
 
 
@@ -353,7 +354,7 @@ def test_an_iteration_dropped_after_its_loop_is_silent(clean: Records, direction
         gc.collect()
         await trio.lowlevel.checkpoint()
 
-    trio.run(main)
+    trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 # The rest of a generator's interface
@@ -754,7 +755,7 @@ def test_without_a_loop_an_iterator_is_refused(clean: Records) -> None:
         with pytest.raises(RuntimeError, match="open_loop"):
             await anext(aio_as_trio(direction.count()))
 
-    trio.run(main)
+    trio.run(main, clock=MockClock(autojump_threshold=0))
     assert direction.events == []
 
 
@@ -772,7 +773,7 @@ def test_a_stopped_loop_makes_no_step(clean: Records) -> None:
             with pytest.raises(RuntimeError, match="stopped"):
                 await anext(numbers)
 
-    trio.run(main)
+    trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
 def test_a_crossed_generator_looks_like_one(border: Border, direction: Direction) -> None:
