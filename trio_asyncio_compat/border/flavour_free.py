@@ -88,12 +88,14 @@ def _start(task: FlavourFreeTask, loop: TrioEventLoop) -> None:
     # Shielded: what is around the loop must not cut an asyncio task. Cancelled only when a driven loop's drive has ended.
     scope = trio.CancelScope(shield=True)
     loop._carried.add(scope)
-    loop._nursery.start_soon(_carry, task, loop, scope, name=task.get_name())
+    loop._nursery.start_soon(_carry, task, loop, scope)
 
 
 async def _carry(task: FlavourFreeTask, loop: TrioEventLoop, scope: trio.CancelScope) -> None:
     """The trio task of a task that the factory has made."""
     context = task.context
+    # asyncio names a task after the factory has made it.
+    trio.lowlevel.current_task().name = task.get_name()
 
     @trio.lowlevel.disable_ki_protection
     def step(method: Callable[[Any], Any], value: Any) -> Any:
