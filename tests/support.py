@@ -27,7 +27,7 @@ from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop
 T = TypeVar("T")
 
 # How long a test may take before its main thread gets `Hang`.
-HANG_SECONDS = int(__import__("os").environ.get("HANG", "30"))
+HANG_SECONDS = 30
 # What /proc calls descriptors that come and go with the interpreter, not with a loop.
 _NOT_OURS = ("/dev/urandom",)
 
