@@ -1,6 +1,6 @@
 """Functions of both worlds in one program: each calls the other, and one awaits both.
 
-    python examples/mixed_functions.py
+python examples/mixed_functions.py
 """
 
 from __future__ import annotations

@@ -27,9 +27,7 @@ SAYS = {
         "the client was told goodbye",
         "sent     fbbab289f7f94b25736c58be46a994c441fd02552cc6022352e3d86d2fab7c83",
     ],
-    "migrate_one_function_at_a_time.py": [
-        f"step {step}: 3 words, 6 words, 7 words; summed up: True; three leads" for step in (1, 2, 3, 4)
-    ],
+    "migrate_one_function_at_a_time.py": [f"step {step}: 3 words, 6 words, 7 words; summed up: True; three leads" for step in (1, 2, 3, 4)],
     "mixed_functions.py": [
         "both: page of four and page of five",
         "trio calls asyncio: page of one",

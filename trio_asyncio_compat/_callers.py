@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # As many tasks wait for the next call, at most.
 MAX_IDLE = 32
+# The name of a task that waits for one.
+IDLE = "a trio task that waits for calls from asyncio"
 _NO_CONTEXT = contextvars.Context()
 
 
@@ -104,7 +106,7 @@ class _Caller:
         waits = True
         while waits:
             self.scope = trio.CancelScope(shield=True)
-            task.context, task.name = _NO_CONTEXT, "a trio task that waits for calls from asyncio"
+            task.context, task.name = _NO_CONTEXT, IDLE
             with self.scope:
                 waits = self._callers.put_back(self) and await self._make_calls()
 
@@ -138,7 +140,7 @@ class _Caller:
     def _ended(self, task: trio.lowlevel.Task) -> None:
         self._coroutine = None
         # What belongs to the call is not kept.
-        task.context = _NO_CONTEXT
+        task.context, task.name = _NO_CONTEXT, IDLE
 
     @types.coroutine
     @trio.lowlevel.enable_ki_protection

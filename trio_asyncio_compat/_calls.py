@@ -73,10 +73,15 @@ class TrioCall(TrioFuture):
     async def run(self) -> None:
         """Make the call: what a trio task does in the context and the scope of this."""
         result: Outcome
+        work = _user_code(self._async_fn, self._args)
+        # Not kept here: it may be what keeps this future.
+        self._async_fn, self._args = _nothing, ()
         try:
-            result = outcome.Value(await _user_code(self._async_fn, self._args))
+            result = outcome.Value(await work)
         except BaseException as exc:
             result = outcome.Error(exc)
+        finally:
+            del work
         self._calls.discard(self)
         held = self._pump.hold()
         self.resolve(seen_by_asyncio(result, self.asked))
@@ -92,6 +97,10 @@ class TrioCall(TrioFuture):
             return f"{function.__module__}.{function.__qualname__}"
         except AttributeError:
             return repr(function)
+
+
+async def _nothing() -> None:
+    """In place of a function that has been called."""
 
 
 @trio.lowlevel.disable_ki_protection

@@ -101,6 +101,8 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         self._trio_hooks = sys.get_asyncgen_hooks()
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
+        # Tasks of asyncio that make calls for trio code.
+        self._carriers: set[asyncio.Task[Any]] = set()
         self._autoclose: set[int] = set()
         self._flavour_free_generators: FlavourFreeGenerators | None = None
         self._waits: set[Wait] = set()

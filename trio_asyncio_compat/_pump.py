@@ -83,7 +83,8 @@ class Pump:
             if event is not None:
                 event.set()
             return event
-        event = event or trio.Event()
+        if event is None:
+            event = trio.Event()
         self._announced.append(event)
         return event
 

@@ -1,7 +1,7 @@
 """The private names of trio that this package uses, and nothing else.
 
-Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_interrupts.py`, and for flavour-free code
-`border/task.py` and `border/cancellation.py`. Everything else in the package goes through trio's public API.
+Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_interrupts.py`, for flavour-free code
+`border/task.py` and `border/cancellation.py`, and `border/trio_carrier.py`. Everything else in the package goes through trio's public API.
 `tests/test_private_names.py` fails when trio changes one of these.
 """
 
@@ -67,7 +67,7 @@ def park_in(task: trio.lowlevel.Task, trap: object) -> bool:
     return True
 
 
-# A flavour-free task (`border/task.py`) needs to know two more things of the trio task that carries it.
+# Flavour-free tasks (`border/task.py`) and carriers need to know more of the trio task that carries them.
 
 
 def abort(task: trio.lowlevel.Task, raise_cancel: Callable[[], NoReturn]) -> bool:
@@ -92,6 +92,12 @@ def cancelled_scopes(task: trio.lowlevel.Task) -> Iterator[trio.CancelScope]:
         if status._scope.cancel_called:
             yield status._scope
         status = status.parent
+
+
+def is_innermost(scope: trio.CancelScope, task: trio.lowlevel.Task) -> bool:
+    """Whether `scope` is the innermost that `task` is in: it can be left without leaving one that stands inside of it."""
+    status: CancelStatus | None = task._cancel_status
+    return status is not None and status._scope is scope
 
 
 def new_cancelled(kind: type[T], like: trio.Cancelled) -> T:

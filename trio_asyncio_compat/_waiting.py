@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import outcome
 import trio
@@ -96,18 +96,21 @@ class Wait:
     def _abort(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         # Raised here already for its reason; what it raises is kept, to be what the trio task sees.
         asked = outcome.capture(raise_cancel)
-        if isinstance(asked, outcome.Error) and self._heeds(asked.error):
-            self.asked = asked.error.with_traceback(None)
+        if isinstance(asked, outcome.Error) and (heeded := self._heed(asked.error)) is not None:
+            self.asked = heeded.with_traceback(None)
             self._cancel(reason_of(self.asked))
         return trio.lowlevel.Abort.FAILED
 
-    def _heeds(self, asked: BaseException) -> bool:
-        """Whether this wish reaches the future."""
-        return True
+    def _heed(self, asked: BaseException) -> BaseException | None:
+        """What is to be raised if this wish reaches the future; None if it is not to."""
+        return asked
+
+
+NewWait: TypeAlias = "Callable[[TrioEventLoop, asyncio.Future[Any], Callable[[str], object]], Wait]"
 
 
 @trio.lowlevel.enable_ki_protection
-async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T], held: bool = False) -> T:
+async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T], new_wait: NewWait = Wait, *, held: bool = False) -> T:
     """The result of `future`, which belongs to `loop`, for a trio task; cancelled as `border/cancellation.py` says.
 
     `held` is what `Pump.hold` has returned, if it was called.
@@ -117,7 +120,7 @@ async def wait_for_future(loop: TrioEventLoop, future: asyncio.Future[T], held: 
         if future.done():
             loop._pump.release(held)
             return future.result()
-        wait = Wait(loop, future, future.cancel)
+        wait = new_wait(loop, future, future.cancel)
         await wait.wait(held)
         if wait.asked is None:
             return future.result()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
-from .._waiting import Wait
 from .cancellation import interrupt_later, seen_by_trio
 from .contexts import Follower
 from .crossing import Block, Carrier, Manager
+from .task import wait_here
 
 if TYPE_CHECKING:
     import types
@@ -59,23 +59,29 @@ class AsyncioCarrier(Carrier):
     @trio.lowlevel.enable_ki_protection
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False, disturbed: bool = True) -> Any:
         """Trio-flavoured. If the scope around is cancelled, the call is cancelled once, unless it is not to be `disturbed`."""
-        if self._call is not None:
+        if self.busy:
+            self._loop._check_serving()
             raise RuntimeError("another call is still being made: an iterator of the other side can be advanced by one task at a time")
         settled, self._settled = self._settled, None
         if settled is not None and not last:
+            self._loop._check_serving()
             return settled.unwrap()
         if settled is not None and self._ending:
             return None
         self._loop._check_serving()
         if self._task is not None and self._task.done():
             raise RuntimeError("the asyncio task of this iterator or context manager has ended")
+        self.busy = True
         call = self._call = _Call(self._loop, function, last)
         held = self._loop._pump.hold()
         if self._task is None:
-            self._task = self._loop._start_now(self._serve(), contextvars.copy_context())
+            task = self._task = self._loop._start_now(self._serve(), contextvars.copy_context())
+            # asyncio holds its tasks weakly. Together with what made the calls this one could be collected before it has cleaned up.
+            self._loop._carriers.add(task)
+            task.add_done_callback(self._loop._carriers.discard, context=contextvars.Context())
         else:
             self._wake()
-        wait = Wait(self._loop, call.done, self._cancel if disturbed else lambda reason: None)
+        wait = wait_here(self._loop, call.done, self._cancel if disturbed else lambda reason: None)
         try:
             with trio.CancelScope(shield=not disturbed):
                 await wait.wait(held)
@@ -125,15 +131,15 @@ class AsyncioCarrier(Carrier):
             self._inward.follow(call.context)
             result = call.result = await outcome.acapture(call.function)
             call.context = contextvars.copy_context()
-            self._call = None
+            self._call, self.busy = None, False
             for _ in range(call.cancels):
                 task.uncancel()
-            ends = call.last or (isinstance(result, outcome.Error) and self._subject.ends_with(result.error))
+            self.over = call.last or (isinstance(result, outcome.Error) and self._subject.ends_with(result.error))
             call.done.set_result(None)
             if call.cancels and task._must_cancel:  # type: ignore[attr-defined]
                 # Asked for in the call's last step: it came too late.
                 await _swallow_cancellation()
-            if ends:
+            if self.over:
                 return
             # Not kept while there is nothing to do.
             del call, result
@@ -146,10 +152,7 @@ class AsyncioCarrier(Carrier):
         except (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
             raise
         except BaseException as exc:
-            if not isinstance(exc, GeneratorExit):
-                self._loop.call_exception_handler(
-                    {"message": "error while closing what trio code has dropped", "exception": exc, "task": task}
-                )
+            self._loop.call_exception_handler({"message": "error while closing what trio code has dropped", "exception": exc, "task": task})
 
     async def _next_call(self, task: asyncio.Task[Any]) -> _Call | None:
         """The next call, when there is one; None if there will be none."""
@@ -166,7 +169,7 @@ class AsyncioCarrier(Carrier):
                 if settled is not None:
                     self.interruption = None
                     self._settled = settled
-                    self._ending = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
+                    self._ending = self.over = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
         if self._call is not None and self.interruption is not None:
             # To be met by the call where it first waits.
             message = self.interruption.args[:1]

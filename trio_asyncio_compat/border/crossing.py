@@ -10,7 +10,7 @@ import abc
 import functools
 import inspect
 import warnings
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -86,6 +86,11 @@ class Carrier(abc.ABC):
     So a context manager is entered and left in one task, and an iterator lives in one.
     """
 
+    # No other call can be made.
+    over = False
+    # A call is being made.
+    busy = False
+
     @abc.abstractmethod
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
         """Await `function()` over there. The carrier ends with the `last` call, or when its subject has ended."""
@@ -99,6 +104,8 @@ def cross(side: Side, target: Any, loop: TrioEventLoop | None) -> Any:
     """`target`, which is at home on `side`, for this one."""
     if isinstance(target, (classmethod, staticmethod)):
         return type(target)(cross(side, target.__func__, loop))
+    if inspect.isasyncgen(target):
+        return Iteration(side, lambda: target, loop)
     if _is_manager(target) or _is_iterable(target):
         return Crossing(side, lambda: target, loop)
     if inspect.isawaitable(target):
@@ -126,6 +133,10 @@ def _cross_function(side: Side, function: Callable[..., Any], loop: TrioEventLoo
 
         async def crossed(*args: Any, **kwargs: Any) -> Any:
             return await side.wait(function(*args, **kwargs), loop)
+    elif inspect.isasyncgenfunction(function):
+
+        def crossed(*args: Any, **kwargs: Any) -> Any:
+            return Iteration(side, functools.partial(function, *args, **kwargs), loop)
     else:
 
         def crossed(*args: Any, **kwargs: Any) -> Any:
@@ -239,12 +250,11 @@ class Iteration(AsyncGenerator[Any, Any]):
             raise StopAsyncIteration
         if self._carrier is None:
             self._carrier = self._side.carrier(self._iterator, self._loop)
-        iterator = self._iterator
+        carrier, iterator = self._carrier, self._iterator
         try:
-            return await self._carrier.call(lambda: iterator.step(method, args))
-        except BaseException as exc:
-            self._ended = iterator.ends_with(exc)
-            raise
+            return await carrier.call(lambda: iterator.step(method, args))
+        finally:
+            self._ended = carrier.over
 
     async def __anext__(self) -> Any:
         return await self._step("__anext__")
@@ -260,7 +270,8 @@ class Iteration(AsyncGenerator[Any, Any]):
     async def aclose(self) -> None:
         """Close the iterator on its own side, and wait for that."""
         if self._carrier is not None and not self._ended:
-            self._ended = True
+            # Refused while it is busy: it is then not closed.
+            self._ended = not self._carrier.busy
             await self._carrier.call(self._iterator.abandon, last=True)
         self._ended = True
 
@@ -295,7 +306,7 @@ class _Iterator(Subject):
     async def abandon(self) -> None:
         close = getattr(self._iterator, "aclose", None)
         if close is not None:
-            await close()
+            await _tell_of_the_end(close())
 
     def ends_with(self, exc: BaseException) -> bool:
         return isinstance(exc, StopAsyncIteration) or inspect.isasyncgen(self._iterator)
@@ -309,6 +320,11 @@ class Manager(Subject):
         self._make = make
         self._interrupt_block = interrupt_block
         self._manager: Any = None
+
+    @property
+    def entered(self) -> bool:
+        """Whether it is entered now."""
+        return self._manager is not None
 
     async def enter(self) -> Any:
         """`__aenter__`, or `__enter__`."""
@@ -340,7 +356,18 @@ class Manager(Subject):
 
     async def abandon(self) -> None:
         if self._manager is not None:
-            await self.exit(GeneratorExit("the block of this context manager was dropped"))
+            await _tell_of_the_end(self.exit(GeneratorExit("the block of this context manager was dropped")))
 
     def ends_with(self, exc: BaseException) -> bool:
         return True
+
+
+async def _tell_of_the_end(clean_up: Awaitable[object]) -> None:
+    """Await `clean_up`, which has GeneratorExit thrown into the other side's code. That may come back, also in the group of a nursery."""
+    try:
+        await clean_up
+    except GeneratorExit:
+        pass
+    except BaseExceptionGroup as group:
+        if group.split(GeneratorExit)[1] is not None:
+            raise

@@ -11,6 +11,7 @@ import trio
 from .._loop import TrioEventLoop
 from .._stdlib import get_running_loop
 from .._waiting import wait_for_future
+from .task import wait_here
 from .to_asyncio import aio_as_trio
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ async def run_aio_future(future: asyncio.Future[T]) -> T:
     loop = future.get_loop()
     if not isinstance(loop, TrioEventLoop):
         raise TypeError(f"run_aio_future() waits for futures of loops that run on trio, and {future!r} belongs to {loop!r}")
-    return await wait_for_future(loop, future)
+    return await wait_for_future(loop, future, wait_here)
 
 
 async def run_aio_coroutine(coro: Awaitable[T]) -> T:

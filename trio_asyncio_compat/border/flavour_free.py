@@ -20,7 +20,7 @@ from .here import loop_of_trio_code
 from .task import FlavourFreeTask, task_here
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -43,12 +43,17 @@ async def allow_asyncio(fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     # What ends the body comes out of here, so nobody needs to fetch it from the task.
     result = await task.run(_step)
     task._log_traceback = False
-    del task
-    value: T = result.unwrap()
-    return value
+    try:
+        value: T = result.unwrap()
+        return value
+    finally:
+        # An error keeps this frame.
+        del task, result
 
 
-def flavour_free_task_factory(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
+def flavour_free_task_factory(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T] | Generator[Any, None, T], **options: Any
+) -> asyncio.Task[T]:
     """A task factory that makes every task of a loop flavour-free: for `open_loop(task_factory=...)` or `loop.set_task_factory`.
 
     Each task is a trio task in the loop's nursery. It begins once trio has come to it, so tasks do not begin in exactly the order
@@ -83,12 +88,14 @@ def _start(task: FlavourFreeTask, loop: TrioEventLoop) -> None:
     # Shielded: what is around the loop must not cut an asyncio task. Cancelled only when a driven loop's drive has ended.
     scope = trio.CancelScope(shield=True)
     loop._carried.add(scope)
-    loop._nursery.start_soon(_carry, task, loop, scope, name=task.get_name())
+    loop._nursery.start_soon(_carry, task, loop, scope)
 
 
 async def _carry(task: FlavourFreeTask, loop: TrioEventLoop, scope: trio.CancelScope) -> None:
     """The trio task of a task that the factory has made."""
     context = task.context
+    # asyncio names a task after the factory has made it.
+    trio.lowlevel.current_task().name = task.get_name()
 
     @trio.lowlevel.disable_ki_protection
     def step(method: Callable[[Any], Any], value: Any) -> Any:
@@ -103,6 +110,8 @@ async def _carry(task: FlavourFreeTask, loop: TrioEventLoop, scope: trio.CancelS
             del result
     finally:
         loop._carried.discard(scope)
+        # An error of the body keeps this frame.
+        del task
 
 
 def _raise(error: BaseException) -> None:

@@ -62,7 +62,7 @@ class FlavourFreeTask(Task):
     def __init__(
         self,
         loop: TrioEventLoop,
-        coroutine: Coroutine[Any, Any, Any],
+        coroutine: Any,  # a coroutine, or what asyncio takes for one
         context: contextvars.Context,
         generators: FlavourFreeGenerators,
         *,
@@ -126,7 +126,7 @@ class FlavourFreeTask(Task):
         try:
             result: Outcome = outcome.Value(await self._drive(step))
         except BaseException as exc:
-            result = outcome.Error(exc)
+            result = outcome.Error(exc.with_traceback(_outside_of_here(exc.__traceback__)))
             if not isinstance(exc, trio.Cancelled) and any(scope in self._told for scope in cancelled_scopes(self.trio_task)):
                 # A body may answer trio's cancellation with a CancelledError of its own. Trio must see its own exception.
                 asked = await outcome.acapture(trio.lowlevel.checkpoint_if_cancelled)
@@ -135,7 +135,11 @@ class FlavourFreeTask(Task):
         finally:
             self.trio_task = None
         self._resolve(result)
-        return result
+        try:
+            return result
+        finally:
+            # An error of the body keeps this frame.
+            del self, step, result
 
     @types.coroutine
     @trio.lowlevel.enable_ki_protection
@@ -147,41 +151,45 @@ class FlavourFreeTask(Task):
         # A request is delivered in place of what an asyncio await was to bring, and before the first step, as in asyncio. What a trio
         # await brings must not be lost: there it waits.
         may_replace = True
-        while True:
-            if self._requested and may_replace:
-                method, value = coroutine.throw, self._take_request()
-            before = swap_current_task(loop, self)
-            hooks = generators.set_hooks()
-            try:
-                awaited = step(method, value)
-            except StopIteration as stop:
-                return stop.value
-            except KeyboardInterrupt as exc:
-                if inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
+        try:
+            while True:
+                if self._requested and may_replace:
+                    method, value = coroutine.throw, self._take_request()
+                before = swap_current_task(loop, self)
+                hooks = generators.set_hooks()
+                try:
+                    awaited = step(method, value)
+                    value = None
+                except StopIteration as stop:
+                    return stop.value
+                except KeyboardInterrupt as exc:
+                    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
+                        raise
+                    # It came in `step`, on the way to the body or back.
+                    method, value, may_replace = coroutine.throw, exc, False
+                    continue
+                finally:
+                    sys.set_asyncgen_hooks(*hooks)
+                    swap_current_task(loop, before)
+                    del before
+                try:
+                    if awaited is None:
+                        may_replace = True
+                        method, value = yield from self._wait_for_turn()
+                    elif (blocking := getattr(awaited, "_asyncio_future_blocking", None)) is not None:
+                        may_replace = True
+                        method, value = yield from self._wait_for_future(awaited, blocking)
+                    else:
+                        may_replace = False
+                        method, value = yield from self._wait_for_trio(awaited)
+                except GeneratorExit:
+                    coroutine.close()
                     raise
-                # It came in `step`, on the way to the body or back.
-                method, value, may_replace = coroutine.throw, exc, False
-                continue
-            finally:
-                value = None
-                sys.set_asyncgen_hooks(*hooks)
-                swap_current_task(loop, before)
-                del before
-            try:
-                if awaited is None:
-                    may_replace = True
-                    method, value = yield from self._wait_for_turn()
-                elif (blocking := getattr(awaited, "_asyncio_future_blocking", None)) is not None:
-                    may_replace = True
-                    method, value = yield from self._wait_for_future(awaited, blocking)
-                else:
-                    may_replace = False
-                    method, value = yield from self._wait_for_trio(awaited)
-            except GeneratorExit:
-                coroutine.close()
-                raise
-            finally:
-                del awaited
+                finally:
+                    del awaited
+        finally:
+            # An error of the body keeps this frame, and the task keeps the error.
+            del self, step, method, value
 
     def _wait_for_turn(self) -> Generator[Any, Any, Next]:
         """Let what is ready on the loop run, as a bare `yield` in an asyncio task does."""
@@ -210,7 +218,7 @@ class FlavourFreeTask(Task):
             wait = _BodyWait(self, future, future.cancel)
             failed = yield from _failure(wait.wait())
             if failed is None and wait.asked is not None:
-                seen = seen_by_trio(outcome.capture(future.result), _for_body(wait.asked))
+                seen = seen_by_trio(outcome.capture(future.result), wait.asked)
                 return self._resume(seen.error if isinstance(seen, outcome.Error) else None, None)
             return self._resume(failed, None)
         finally:
@@ -242,7 +250,7 @@ class FlavourFreeTask(Task):
 
     def _resume(self, failed: BaseException | None, asked: BaseException | None) -> Next:
         error = failed or asked
-        return (self._body.send, None) if error is None else (self._body.throw, _for_body(error))
+        return (self._body.send, None) if error is None else (self._body.throw, error)
 
     def _resolve(self, result: Outcome) -> None:
         """Tell asyncio how the body ended."""
@@ -268,13 +276,19 @@ class _BodyWait(Wait):
         super().__init__(task._loop_of_body, future, cancel)
         self._told = task._told
 
-    def _heeds(self, asked: BaseException) -> bool:
+    def _heed(self, asked: BaseException) -> BaseException | None:
         if not isinstance(asked, trio.Cancelled):
-            return True
+            return asked
         scopes = list(cancelled_scopes(self._task))
         heeds = any(scope not in self._told for scope in scopes)
         self._told.update(scopes)
-        return heeds
+        return in_both_worlds(asked) if heeds else None
+
+
+def wait_here(loop: TrioEventLoop, future: asyncio.Future[Any], cancel: Callable[[str], object]) -> Wait:
+    """How an adapter waits for `future`, in trio code and in flavour-free code."""
+    task = task_here()
+    return Wait(loop, future, cancel) if task is None else _BodyWait(task, future, cancel)
 
 
 def _failure(coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, BaseException | None]:
@@ -288,8 +302,11 @@ def _failure(coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, BaseEx
     return None
 
 
-def _for_body(error: BaseException) -> BaseException:
-    return in_both_worlds(error) if isinstance(error, trio.Cancelled) else error
+def _outside_of_here(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Without the frames that step the body: they would keep the task, and the task keeps its error."""
+    while trace is not None and trace.tb_frame.f_globals["__name__"].startswith(f"{__package__}."):
+        trace = trace.tb_next
+    return trace
 
 
 def _is_in_checkpoint(coroutine: Any) -> bool:

@@ -17,9 +17,10 @@ from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
 from .contexts import carry
 from .crossing import Side, cross
 from .here import loop_of_trio_code
+from .task import wait_here
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import ParamSpec, TypeVar
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .crossing import Make, Subject
 
     P = ParamSpec("P")
+    S = TypeVar("S")
     T = TypeVar("T")
 
 
@@ -37,11 +39,15 @@ def aio_as_trio(
     function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
 ) -> Callable[P, AbstractAsyncContextManager[T]]: ...
 @overload
+def aio_as_trio(function: Callable[P, AsyncGenerator[T, S]], /) -> Callable[P, AsyncGenerator[T, S]]: ...
+@overload
 def aio_as_trio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
 @overload
 def aio_as_trio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
 @overload
 def aio_as_trio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
+@overload
+def aio_as_trio(generator: AsyncGenerator[T, S], /) -> AsyncGenerator[T, S]: ...
 @overload
 def aio_as_trio(iterable: AsyncIterable[T], /) -> AsyncIterator[T]: ...
 @overload
@@ -90,7 +96,7 @@ class _ToAsyncio(Side):
                     raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
                 # Not kept here: what it raises keeps this frame.
                 future, awaitable = [awaitable], None
-                return await wait_for_future(loop, future.pop())
+                return await wait_for_future(loop, future.pop(), wait_here)
             awaitable = _as_coroutine(awaitable)
         try:
             return await _run_task(loop, awaitable)
@@ -140,7 +146,7 @@ async def _run_task(loop: TrioEventLoop, coroutine: Coroutine[Any, Any, Any]) ->
         loop._pump.release(held)
         raise
     try:
-        return await wait_for_future(loop, made.pop(), held)
+        return await wait_for_future(loop, made.pop(), wait_here, held=held)
     finally:
         carry(context)
 

@@ -11,7 +11,7 @@ from .here import loop_of_asyncio_code
 from .trio_carrier import TrioBlock, TrioCarrier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import ParamSpec, TypeVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .crossing import Make, Subject
 
     P = ParamSpec("P")
+    S = TypeVar("S")
     T = TypeVar("T")
 
 
@@ -29,11 +30,15 @@ def trio_as_aio(
     function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
 ) -> Callable[P, AbstractAsyncContextManager[T]]: ...
 @overload
+def trio_as_aio(function: Callable[P, AsyncGenerator[T, S]], /) -> Callable[P, AsyncGenerator[T, S]]: ...
+@overload
 def trio_as_aio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
 @overload
 def trio_as_aio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
 @overload
 def trio_as_aio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
+@overload
+def trio_as_aio(generator: AsyncGenerator[T, S], /) -> AsyncGenerator[T, S]: ...
 @overload
 def trio_as_aio(iterable: AsyncIterable[T], /) -> AsyncIterator[T]: ...
 @overload

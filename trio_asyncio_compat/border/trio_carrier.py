@@ -10,6 +10,7 @@ import outcome
 import trio
 
 from .._calls import TrioFuture
+from .._trio_private import is_innermost
 from .cancellation import seen_by_asyncio
 from .contexts import Follower
 from .crossing import Block, Carrier, Manager
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Call(TrioFuture):
-    """One call, as a Future. To cancel it cancels the carrier: a scope for each call would be left while scopes that the call
-    has opened (a nursery that was entered) stand inside of it."""
+    """One call, as a Future. To cancel it cancels the scope that the carrier's task is in."""
 
     def __init__(self, loop: TrioEventLoop, scope: trio.CancelScope, function: Callable[[], Coroutine[Any, Any, Any]], last: bool) -> None:
         super().__init__(loop, scope)
@@ -36,6 +36,9 @@ class _Call(TrioFuture):
 
 class TrioCarrier(Carrier):
     """See `Carrier`. The task stands in the loop's nursery, in a shielded scope. Its context follows its callers', and is followed by them.
+
+    A call that is cancelled cancels the task's `scope`. A scope for each call would be left while scopes that the call has opened (a
+    nursery that was entered) stand inside of it; so the scope is a new one after a cancelled call that has left none open.
 
     Invariants: `_call` is the call that is to be made or is being made; the task waits for `_woken` while there is none. A cancellation
     that meets the task then was not meant for a call: it is the *interruption*. It is kept, and reaches the next call, unless it has
@@ -57,19 +60,21 @@ class TrioCarrier(Carrier):
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
         """Asyncio-flavoured. If it is cancelled, so is all that the task does from then on."""
-        if self._call is not None:
+        if self.busy:
+            self._loop._check_serving()
             raise RuntimeError("another call is still being made: an iterator of the other side can be advanced by one task at a time")
         settled, self._settled = self._settled, None
         if settled is not None and not last:
-            return settled.unwrap()
+            self._loop._check_serving()
+            return seen_by_asyncio(settled, None).unwrap()
         if settled is not None and self._ending:
             return None
         self._loop._check_serving()
         if self._carried is None:
-            started = self._loop._call_trio(self._serve)
-            self._carried, self.scope = started, started.scope
+            self._carried = self._loop._call_trio(self._serve)
         elif self._carried.done():
             raise RuntimeError("the trio task of this iterator or context manager has ended")
+        self.busy = True
         call = self._call = _Call(self._loop, self.scope, function, last)
         self._wake()
         try:
@@ -100,18 +105,29 @@ class TrioCarrier(Carrier):
     # In the task
 
     async def _serve(self) -> None:
-        while (call := await self._next_call()) is not None:
-            self._inward.follow(call.context)
-            result = await outcome.acapture(call.function)
-            call.context = contextvars.copy_context()
-            self._call = None
-            call.resolve(seen_by_asyncio(result, call.asked))
-            if call.last or (isinstance(result, outcome.Error) and self._subject.ends_with(result.error)):
-                return
-            # Not kept while there is nothing to do.
-            del call, result
-        if self._settled is None:
-            await self._abandon()
+        while await self._serve_in(self.scope):
+            self.scope = trio.CancelScope()
+
+    async def _serve_in(self, scope: trio.CancelScope) -> bool:
+        """Make calls in `scope`; tell whether to go on in another one."""
+        task = trio.lowlevel.current_task()
+        with scope:
+            while (call := await self._next_call()) is not None:
+                self._inward.follow(call.context)
+                result = await outcome.acapture(call.function)
+                call.context = contextvars.copy_context()
+                self._call, self.busy = None, False
+                call.resolve(seen_by_asyncio(result, call.asked))
+                if call.last or (isinstance(result, outcome.Error) and self._subject.ends_with(result.error)):
+                    self.over = True
+                    return False
+                # Not kept while there is nothing to do.
+                del call, result
+                if scope.cancel_called and is_innermost(scope, task):
+                    return True
+            if self._settled is None:
+                await self._abandon()
+        return False
 
     async def _abandon(self) -> None:
         try:
@@ -119,8 +135,7 @@ class TrioCarrier(Carrier):
         except trio.Cancelled:
             raise
         except BaseException as exc:
-            if not isinstance(exc, GeneratorExit):
-                self._loop.call_exception_handler({"message": "error while closing what asyncio code has dropped", "exception": exc})
+            self._loop.call_exception_handler({"message": "error while closing what asyncio code has dropped", "exception": exc})
 
     async def _next_call(self) -> _Call | None:
         """The next call, when there is one; None if there will be none."""
@@ -138,11 +153,44 @@ class TrioCarrier(Carrier):
                 settled = await self._subject.interrupted(self.interruption)
                 if settled is not None:
                     self._settled = settled
-                    self._ending = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
+                    self._ending = self.over = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
                 elif not self._loop._pump.running:
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
         return self._call
+
+
+class _Interrupter:
+    """Cancels the block's asyncio task once, if trio cancels the manager's task while the block is in it.
+
+    Separate from the block, which must be free to be dropped.
+    """
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        # How many requests to cancel the task are not ours.
+        self._cancelling = task.cancelling()
+        self._inside = self._told = False
+        self._interruption: BaseException | None = None
+
+    def interrupt(self, exc: BaseException) -> None:
+        self._interruption = exc
+        self._tell()
+
+    def enter(self) -> None:
+        # Not before: to cancel the task while it waits for the manager's entry is to cancel that.
+        self._inside = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._inside and not self._told and self._interruption is not None:
+            self._told = True
+            self._task.cancel(str(self._interruption))
+
+    def leave(self) -> bool:
+        """Whether the block was cancelled by this, and by nobody else. What comes after is no interruption of the block any more."""
+        self._inside = False
+        return self._told and self._task.uncancel() <= self._cancelling
 
 
 class TrioBlock(Block):
@@ -156,32 +204,41 @@ class TrioBlock(Block):
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError(f"{side.name}() needs an asyncio task to hold a context manager")
-        self._task = task
-        # How many requests to cancel the task are not ours.
-        self._cancelling = task.cancelling()
-        self._interrupts = interrupts = [False]
-
-        def interrupt(exc: BaseException) -> None:
-            if not interrupts[0]:
-                interrupts[0] = True
-                task.cancel(str(exc))
-
-        self._manager = Manager(side, make, interrupt)
+        self._interrupter = _Interrupter(task)
+        self._manager = Manager(side, make, self._interrupter.interrupt)
         self._carrier = TrioCarrier(loop, self._manager)
         self._inside = False
 
     async def enter(self) -> Any:
-        entered = await self._carrier.call(self._manager.enter)
+        try:
+            entered = await self._carrier.call(self._enter)
+        except asyncio.CancelledError as exc:
+            if self._manager.entered:
+                # The task was cancelled on its way back from there.
+                await self.exit(type(exc), exc, exc.__traceback__)
+            raise
         self._inside = True
+        self._interrupter.enter()
+        return entered
+
+    async def _enter(self) -> Any:
+        """In the manager's task."""
+        entered = await self._manager.enter()
+        scope = self._carrier.scope
+        if scope.cancel_called and not is_innermost(scope, trio.lowlevel.current_task()):
+            # The entry was cancelled, and the manager has opened a scope instead of noticing it: the block would be cancelled at once.
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as exc:
+                await self._manager.exit(exc)
+                raise
         return entered
 
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
         self._inside = False
-        # The manager's exit may be cancelled, which is no interruption of the block any more.
-        interrupted, self._interrupts[0] = self._interrupts[0], True
-        ours = interrupted and self._task.uncancel() <= self._cancelling and isinstance(exc, asyncio.CancelledError)
+        ours = self._interrupter.leave()
         try:
-            if ours:
+            if ours and isinstance(exc, asyncio.CancelledError):
                 return await self._exit_cancelled(None)
             if isinstance(exc, asyncio.CancelledError):
                 return await self._exit_cancelled(exc)
