@@ -400,6 +400,15 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         TrioSocketTransport(self, rawsock, tls, extra=extra, server=server, **options)
         return tls._app_transport
 
+    async def sendfile(self, transport: Any, file: Any, offset: int = 0, count: int | None = None, *, fallback: bool = True) -> int:
+        """Send a file over a transport, as in asyncio; return how many bytes were sent."""
+        sent = await super().sendfile(transport, file, offset, count, fallback=fallback)
+        if getattr(transport, "_protocol_paused", False):
+            # Where it writes itself, asyncio gives the protocol back as one that may write, also if the transport is full then; the
+            # transport would later resume a protocol that was never paused, which asyncio's own and aiohttp's refuse.
+            transport.get_protocol().pause_writing()
+        return sent
+
     def _start_serving(
         self, protocol_factory: Any, sock: socket.socket, sslcontext: Any = None, server: Any = None, *args: Any, **options: Any
     ) -> None:
