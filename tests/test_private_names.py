@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import signal
 import subprocess
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, NoReturn
 
+import outcome
 import pytest
 import trio
+import trio.testing
 
 import trio_asyncio_compat
 from trio_asyncio_compat import _stdlib, _trio_private
+from trio_asyncio_compat.border.cancellation import in_both_worlds
 
 PACKAGE = Path(trio_asyncio_compat.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -133,3 +139,106 @@ def test_private_attributes_of_the_two_libraries_are_used_nowhere(path: Path) ->
             while isinstance(root, ast.Attribute):
                 root = root.value
             assert not (isinstance(root, ast.Name) and root.id in ("asyncio", "trio")), ast.unparse(node)
+
+
+# What `_trio_private.py` relies on: a test fails here when trio changes it.
+
+
+def test_a_parked_task_can_be_aborted_with_another_exception_once() -> None:
+    class Other(BaseException):
+        pass
+
+    def raise_other() -> NoReturn:
+        raise Other
+
+    async def main() -> None:
+        task = trio.lowlevel.current_task()
+
+        async def abort() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            assert _trio_private.abort(task, raise_other)
+            assert not _trio_private.abort(task, raise_other)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(abort)
+            with pytest.raises(Other):
+                await trio.sleep_forever()
+        assert not _trio_private.abort(task, raise_other)
+
+    trio.run(main)
+
+
+def test_cancelled_scopes_are_told_apart_and_end_at_a_shield() -> None:
+    async def main() -> None:
+        task = trio.lowlevel.current_task()
+        with trio.CancelScope() as outer, trio.CancelScope(), trio.CancelScope() as inner:
+            assert list(_trio_private.cancelled_scopes(task)) == []
+            outer.cancel()
+            assert list(_trio_private.cancelled_scopes(task)) == [outer]
+            inner.cancel()
+            assert list(_trio_private.cancelled_scopes(task)) == [inner, outer]
+            with trio.CancelScope(shield=True):
+                assert list(_trio_private.cancelled_scopes(task)) == []
+
+    trio.run(main)
+
+
+def test_an_exception_of_both_worlds_is_caught_by_the_scope_and_tells_the_same() -> None:
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel("a reason")
+            with pytest.raises(trio.Cancelled) as caught:
+                await trio.lowlevel.checkpoint()
+            both = in_both_worlds(caught.value)
+            assert isinstance(both, asyncio.CancelledError)
+            assert (both.source, both.reason, both.source_task) == (caught.value.source, "a reason", caught.value.source_task)
+            assert both.args == (str(caught.value),)
+            raise both
+        assert scope.cancelled_caught
+
+    trio.run(main)
+
+
+async def _first_trap(task: trio.lowlevel.Task, coroutine: Coroutine[Any, Any, Any]) -> object:
+    """Begin `coroutine` in the name of the parked `task`; what it yields."""
+    me = _trio_private.hide_current_task()
+    _trio_private.show_task(task)
+    try:
+        return coroutine.send(None)
+    finally:
+        _trio_private.hide_current_task()
+        _trio_private.show_task(me)
+
+
+@pytest.mark.parametrize("end", ["schedule point", "event", "cancelled"])
+def test_a_task_can_be_parked_in_what_was_begun_in_its_name(end: str) -> None:
+    received: list[outcome.Value[object] | outcome.Error] = []
+
+    async def main() -> None:
+        event, scope = trio.Event(), trio.CancelScope()
+        parked: list[trio.lowlevel.Task] = []
+
+        async def park() -> None:
+            parked.append(trio.lowlevel.current_task())
+            with scope:
+                received.append(await outcome.acapture(trio.lowlevel.wait_task_rescheduled, lambda _: trio.lowlevel.Abort.FAILED))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(park)
+            await trio.testing.wait_all_tasks_blocked()
+            begun = trio.lowlevel.cancel_shielded_checkpoint() if end == "schedule point" else event.wait()
+            if end == "cancelled":
+                scope.cancel()
+            assert _trio_private.park_in(parked[0], await _first_trap(parked[0], begun))
+            if end == "event":
+                await trio.testing.wait_all_tasks_blocked()
+                assert received == []
+                event.set()
+            await trio.testing.wait_all_tasks_blocked()
+            # What the task has received is the answer to what was begun.
+            with pytest.raises(trio.Cancelled if end == "cancelled" else StopIteration):
+                begun.send(received[0])
+        assert not _trio_private.park_in(parked[0], object())
+
+    trio.run(main)
+    assert isinstance(received[0], outcome.Error if end == "cancelled" else outcome.Value)
