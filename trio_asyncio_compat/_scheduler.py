@@ -110,6 +110,13 @@ class Scheduler:
             self.sweep()
         return self.deadlines[0] if self.deadlines else math.inf
 
+    def timers(self) -> list[TimerHandle]:
+        """The timers that are not cancelled, by deadline. For who looks from outside, from any thread."""
+        timers: list[TimerHandle] = []
+        for _, entry in sorted(self.by_deadline.copy().items()):
+            timers += list(entry) if isinstance(entry, collections.deque) else [entry]
+        return [timer for timer in timers if not timer._cancelled]
+
     def turn(self) -> int:
         """Poll once, move the timers that are due, then run what is ready now; return the number of I/O events.
 
