@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ._instruments import InstrumentedScheduler
 from ._scheduler import Scheduler
 from ._stdlib import Handle
 from ._trio_private import is_interrupt_handler
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from ._stdlib import SelectorLoop
 
 # The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
-CALLERS = {Scheduler._run_ready.__code__, Scheduler._watch.__code__, Scheduler.run_now.__code__}
+CALLERS = {
+    Scheduler._run_ready.__code__,
+    InstrumentedScheduler._run_ready.__code__,
+    Scheduler._watch.__code__,
+    Scheduler.run_now.__code__,
+}
 
 
 def callback_running(frame: FrameType | None) -> FrameType | None:

@@ -25,6 +25,7 @@ from ._calls import TrioCall
 from ._driven import drive
 from ._flavour import run_as_asyncio
 from ._handles import Handle, TimerHandle
+from ._instruments import Watched
 from ._interrupts import InterruptGuard
 from ._processes import Children
 from ._pump import Pump
@@ -52,7 +53,7 @@ _THREADSAFE_FRAMES = 1 if ThreadSafeHandle is _stdlib.Handle else 2
 DEFAULT_SLICE_LENGTH = 0.001
 
 
-class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
+class TrioEventLoop(TrioAsyncioMethods, Watched, SelectorLoop):
     """An asyncio event loop whose scheduler is trio.
 
     Called without arguments it makes a loop to be driven from synchronous code, as in
@@ -435,6 +436,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         if self._nursery is None:
             raise RuntimeError(f"trio code can be called only while the loop runs, and {self!r} does not")
         call = TrioCall(self)
+        self._calls_to_trio += 1
         self._calls.add(call)
         call.add_done_callback(self._calls.discard, context=contextvars.Context())
         self._nursery.start_soon(call.run, async_fn, args, name=async_fn)
@@ -453,6 +455,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         Stepped by hand, since a Task that starts eagerly enters its context, and this one is entered already.
         """
         scheduler = self._scheduler
+        self._calls_to_asyncio += 1
         # The step that the task queues is taken back at once, so the pump need not hear of it.
         idle, scheduler.idle = scheduler.idle, False
         try:

@@ -50,6 +50,8 @@ class Scheduler:
         self.idle = False
         self.stopping = False
         self.turns = 0
+        self.slices = 0
+        self.longest_slice = 0.0
         self._loop = loop
         self._poller = poller
         self._slice_length = slice_length
@@ -179,10 +181,14 @@ class Scheduler:
         callback, which nobody can cut). A turn that served several events is likely to find more at once, and polling
         again is cheaper than the way through trio.
         """
-        end = time.perf_counter() + self._slice_length
+        self.slices += 1
+        start = time.perf_counter()
         while True:
             events = self.turn()
-            if self.stopping or (not self.ready and events < 2) or self._poller.lazy or time.perf_counter() >= end:
+            seconds = time.perf_counter() - start
+            if self.stopping or (not self.ready and events < 2) or self._poller.lazy or seconds >= self._slice_length:
+                if seconds > self.longest_slice:
+                    self.longest_slice = seconds
                 return
 
     def _move_due_timers(self) -> None:
