@@ -146,6 +146,8 @@ class Instruments:
 class InstrumentedScheduler(Scheduler):
     """`Scheduler`, of a loop that has instruments."""
 
+    __slots__ = ()
+
     def turn(self) -> int:
         instruments = _of(self._loop)
         instruments.call("before_turn")

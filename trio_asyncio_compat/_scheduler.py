@@ -40,6 +40,26 @@ class Scheduler:
     going to make a turn unless woken.
     """
 
+    # An instrumented loop changes the class of this object and changes it back. With a dictionary that would make every access to an
+    # attribute slower from then on (measured on 3.11 with callgrind: 40 % more instructions per callback); slots do not care.
+    __slots__ = (
+        "_loop",
+        "_poller",
+        "_resolution",
+        "_slice_length",
+        "by_deadline",
+        "cancelled",
+        "deadlines",
+        "idle",
+        "longest_slice",
+        "ready",
+        "scheduled",
+        "slices",
+        "stopping",
+        "time",
+        "turns",
+    )
+
     def __init__(self, loop: SelectorLoop, poller: Poller, slice_length: float) -> None:
         self.ready: collections.deque[Handle] = collections.deque()
         self.deadlines: list[float] = []
