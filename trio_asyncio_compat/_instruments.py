@@ -8,6 +8,7 @@ calls added; they are turned back when the last instrument is removed. Called by
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -210,14 +211,15 @@ class Watched(SelectorLoop):
         return Instruments(self._scheduler, self._pump)
 
     def statistics(self) -> LoopStatistics:
-        """What the loop has to do and has done, in figures; see `LoopStatistics`."""
+        """What the loop has to do and has done, in figures; see `LoopStatistics`. From any thread."""
         scheduler = self._scheduler
-        deadline = scheduler.next_deadline()
+        # Not `next_deadline`, which forgets cancelled timers.
+        deadline = min((timer._when for timer in scheduler.timers()), default=math.inf)
         return LoopStatistics(
             ready=len(scheduler.ready),
             timers=scheduler.scheduled,
             cancelled_timers=scheduler.cancelled,
-            readers=sum(fd != self._ssock.fileno() for fd in self._poller.readers),
+            readers=sum(fd != self._ssock.fileno() for fd in list(self._poller.readers)),
             writers=len(self._poller.writers),
             seconds_to_next_timer=deadline - self.time(),
             turns=scheduler.turns,
