@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._instruments import LoopInstrument, LoopStatistics
 from ._lifetime import open_loop, run
 from ._loop import TrioEventLoop, new_event_loop
 from ._policy import install
@@ -33,6 +34,8 @@ __all__ = [
     "BaseTrioEventLoop",
     "EventLoopPolicy",
     "HalfCloseableTransportStream",
+    "LoopInstrument",
+    "LoopStatistics",
     "StreamTransport",
     "TransportStream",
     "TrioAsyncioDeprecationWarning",

@@ -11,6 +11,7 @@ import importlib.machinery
 import importlib.util
 import linecache
 import os
+import signal
 import sys
 import textwrap
 import types
@@ -28,12 +29,16 @@ makes one whose scheduler is trio. The arguments are those of the python command
   python -m trio_asyncio_compat app.py ARGS...
   python -m trio_asyncio_compat -m module ARGS...
   python -m trio_asyncio_compat -c 'import asyncio; ...' ARGS...
+
+An option of this command stands before those:
+
+  python -m trio_asyncio_compat --tasktree-on SIGUSR1 app.py ARGS...
 """
 
 
 def main() -> None:
     """The command. Exceptions of the program leave it, for the interpreter to handle as it always does."""
-    kind, target, arguments = _parse(sys.argv[1:])
+    kind, target, arguments = _parse(_options(sys.argv[1:]))
     prepare = {"-m": _module, "-c": _code}.get(kind, _script)
     module, code = prepare(target, arguments)
     install()
@@ -43,16 +48,27 @@ def main() -> None:
     exec(code() if callable(code) else code, module.__dict__)
 
 
+def _options(argv: list[str]) -> list[str]:
+    """Do what the options of this command say; return what is left behind them."""
+    while argv and argv[0].partition("=")[0] == "--tasktree-on":
+        option, equals, name = argv[0].partition("=")
+        argv = argv[1:]
+        if not equals:
+            if not argv:
+                _parser().error(f"argument {option}: expected one argument")
+            name, argv = argv[0], argv[1:]
+        signum = getattr(signal, name, None)
+        if not isinstance(signum, signal.Signals):
+            _parser().error(f"argument {option}: {name!r} is no signal of this system; SIGUSR1 is one on most")
+        # Here, since most programs are run without.
+        from .tasktree import print_on_signal
+
+        print_on_signal(signum)
+    return argv
+
+
 def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
     """The kind of program (-m, -c or a file), which, and its arguments: all after it are the program's own."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trio_asyncio_compat", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("-m", metavar="MODULE", help="run a module as a program")
-    group.add_argument("-c", metavar="CODE", help="run the given code")
-    group.add_argument("file", nargs="?", metavar="FILE", help="a script, a folder or zip file with a __main__.py, or - for standard input")
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="arguments of the program")
     for kind in ("-m", "-c"):
         if argv[:1] == [kind] and len(argv) > 1:
             return kind, argv[1], argv[2:]
@@ -61,8 +77,23 @@ def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
     if argv and (argv[0] == "-" or not argv[0].startswith("-")):
         return "file", argv[0], argv[1:]
     # What is left is a request for help or a mistake; argparse answers both, and exits.
+    parser = _parser()
     parser.parse_args(argv)
     return parser.error("nothing to run")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """For help and complaints: what is behind the file's name is none of argparse's business."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trio_asyncio_compat", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasktree-on", metavar="SIGNAL", help="print the tree of all tasks to stderr whenever the signal comes")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("-m", metavar="MODULE", help="run a module as a program")
+    group.add_argument("-c", metavar="CODE", help="run the given code")
+    group.add_argument("file", nargs="?", metavar="FILE", help="a script, a folder or zip file with a __main__.py, or - for standard input")
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="arguments of the program")
+    return parser
 
 
 def _script(path: str, arguments: list[str]) -> tuple[types.ModuleType, Callable[[], Any]]:

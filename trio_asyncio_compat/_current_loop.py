@@ -34,6 +34,8 @@ class _OpenLoops(threading.local):
 
 
 _open = _OpenLoops()
+# All that are open in this process, for who wants to see them from any thread (`tasktree/`).
+open_in_process: set[TrioEventLoop] = set()
 
 
 def enter(loop: TrioEventLoop, nursery: trio.Nursery) -> None:
@@ -41,13 +43,14 @@ def enter(loop: TrioEventLoop, nursery: trio.Nursery) -> None:
     if not _open.by_nursery:
         _open.host = get_running_loop()
     _open.by_nursery[nursery] = loop
+    open_in_process.add(loop)
     _adapt()
     set_running_loop(loop)
 
 
 def leave(nursery: trio.Nursery) -> None:
     """The loop that was opened with `nursery` closes."""
-    del _open.by_nursery[nursery]
+    open_in_process.discard(_open.by_nursery.pop(nursery))
     _adapt()
     set_running_loop(_loop_of(trio.lowlevel.current_task()))
 
@@ -55,6 +58,7 @@ def leave(nursery: trio.Nursery) -> None:
 def forget_all() -> None:
     """No loop is open in this thread any more: for the child of a fork, where those of the parent do not go on."""
     _open.__init__()  # type: ignore[misc]
+    open_in_process.clear()
     set_running_loop(None)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ._instruments import InstrumentedScheduler
 from ._scheduler import Scheduler
 from ._stdlib import Handle
 from ._trio_private import is_interrupt_handler
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
     from ._stdlib import SelectorLoop
 
 # The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
-_CALLERS = {Scheduler._run_ready.__code__, Scheduler._watch.__code__, Scheduler.run_now.__code__}
+CALLERS = {
+    Scheduler._run_ready.__code__,
+    InstrumentedScheduler._run_ready.__code__,
+    Scheduler._watch.__code__,
+    Scheduler.run_now.__code__,
+}
 
 
 def callback_running(frame: FrameType | None) -> FrameType | None:
     """The scheduler's frame that called the asyncio callback which `frame` is in; None in any other code."""
     deeper = False
     while frame is not None:
-        if frame.f_code in _CALLERS:
+        if frame.f_code in CALLERS:
             return frame if deeper else None
         deeper = True
         frame = frame.f_back

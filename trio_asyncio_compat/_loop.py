@@ -26,6 +26,7 @@ from ._calls import TrioCall
 from ._driven import drive
 from ._flavour import run_as_asyncio
 from ._handles import Handle, TimerHandle
+from ._instruments import Watched
 from ._interrupts import InterruptGuard
 from ._processes import Children
 from ._pump import Pump
@@ -57,7 +58,7 @@ _THREADSAFE_FRAMES = 2 if _HANDLES_LOCK else 1
 DEFAULT_SLICE_LENGTH = 0.001
 
 
-class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
+class TrioEventLoop(TrioAsyncioMethods, Watched, SelectorLoop):
     """An asyncio event loop whose scheduler is trio.
 
     Called without arguments it makes a loop to be driven from synchronous code, as in
@@ -515,12 +516,14 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
     def _call_trio(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
         """Start a trio task that makes this call; see `TrioCall`."""
         call = self._running_callers().start(async_fn, args)
+        self._calls_to_trio += 1
         self._calls.add(call)
         return call
 
     def _call_trio_now(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
         """`_call_trio`, whose first step is made at once: for asyncio code that awaits it at once."""
         call = self._running_callers().start_now(async_fn, args)
+        self._calls_to_trio += 1
         if not call.done():
             self._calls.add(call)
         return call
@@ -543,6 +546,7 @@ class TrioEventLoop(TrioAsyncioMethods, SelectorLoop):
         Stepped by hand on all Pythons: a Task that starts eagerly is new in 3.12.
         """
         scheduler = self._scheduler
+        self._calls_to_asyncio += 1
         task = asyncio.Task(coroutine, loop=self, context=context)
         try:
             step = self._take_first_step(task)

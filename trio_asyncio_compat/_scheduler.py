@@ -41,6 +41,27 @@ class Scheduler:
     going to make a turn unless woken.
     """
 
+    # An instrumented loop changes the class of this object and changes it back. With a dictionary that would make every access to an
+    # attribute slower from then on (measured on 3.11 with callgrind: 40 % more instructions per callback); slots do not care.
+    __slots__ = (
+        "_loop",
+        "_poller",
+        "_resolution",
+        "_slice_length",
+        "by_deadline",
+        "cancelled",
+        "deadlines",
+        "idle",
+        "in_trio_task",
+        "longest_slice",
+        "ready",
+        "scheduled",
+        "slices",
+        "stopping",
+        "time",
+        "turns",
+    )
+
     def __init__(self, loop: SelectorLoop, poller: Poller, slice_length: float) -> None:
         self.ready: collections.deque[Handle] = collections.deque()
         self.deadlines: list[float] = []
@@ -50,6 +71,9 @@ class Scheduler:
         self.time: Callable[[], float] = time.monotonic
         self.idle = False
         self.stopping = False
+        self.turns = 0
+        self.slices = 0
+        self.longest_slice = 0.0
         # Set for a slice that is made in a step of a trio task that is not the pump's; see `_cannot_run_here`.
         self.in_trio_task = False
         self._loop = loop
@@ -124,12 +148,20 @@ class Scheduler:
             self.sweep()
         return self.deadlines[0] if self.deadlines else math.inf
 
+    def timers(self) -> list[TimerHandle]:
+        """The timers that are not cancelled, by deadline. For who looks from outside, from any thread."""
+        timers: list[TimerHandle] = []
+        for _, entry in sorted(self.by_deadline.copy().items()):
+            timers += list(entry) if isinstance(entry, collections.deque) else [entry]
+        return [timer for timer in timers if not timer._cancelled]
+
     def turn(self) -> int:
         """Poll once, move the timers that are due, then run what is ready now; return the number of I/O events.
 
         What the callbacks add waits for the next turn, as in asyncio. SystemExit and KeyboardInterrupt of a
         callback come out of here; the callbacks behind it stay in `ready`.
         """
+        self.turns += 1
         ready = self.ready
         events = self._poller.poll(ready)
         if self.deadlines:
@@ -211,16 +243,19 @@ class Scheduler:
         echo over one connection with both ends on one core: 123,000 messages/s instead of 52,000 by protocol, 81,000 instead of 42,000
         by streams; with the ends on two cores no difference.
         """
-        end = time.perf_counter() + self._slice_length
+        self.slices += 1
+        start = time.perf_counter()
         in_trio_task = self.in_trio_task
         served = 0
         while True:
             queued = len(self.ready)
             events = self.turn()
             served += events
-            if not self.ready and not (served and (events or queued)):
-                return
-            if self.stopping or self.in_trio_task != in_trio_task or self._poller.lazy or time.perf_counter() >= end:
+            found_nothing = not self.ready and not (served and (events or queued))
+            seconds = time.perf_counter() - start
+            if found_nothing or self.stopping or self.in_trio_task != in_trio_task or self._poller.lazy or seconds >= self._slice_length:
+                if seconds > self.longest_slice:
+                    self.longest_slice = seconds
                 return
 
     def _move_due_timers(self) -> None:

@@ -254,6 +254,17 @@ def report_callback_error(handle: Handle, exc: BaseException) -> None:
     loop.call_exception_handler(context)
 
 
+def awaited_by_task(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
+    """The future that `task` waits for, if it does."""
+    future: asyncio.Future[Any] | None = task._fut_waiter  # type: ignore[attr-defined, unused-ignore]
+    return future
+
+
+def callbacks_of(future: asyncio.Future[Any]) -> list[Callable[..., object]]:
+    """What is going to be called when `future` is done."""
+    return [callback for callback, _ in future._callbacks or ()]
+
+
 # What the classes above must have on every Python, for the test: the loop's hooks and attributes by class.
 _LOOP_NAMES = """
 _check_closed _check_running _check_thread _check_callback _check_signal _check_default_executor _handle_signal _write_to_self
@@ -270,7 +281,15 @@ USED_NAMES: dict[Any, list[str]] = {
     FlowControlTransport: ["_maybe_pause_protocol", "_maybe_resume_protocol"],
     Handle: ["_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"],
     TimerHandle: ["_scheduled", "_when"],
-    Task: ["_must_cancel", "_fut_waiter", "_cancel_message", "_make_cancelled_error", "_log_traceback", "_source_traceback"],
+    Task: [
+        "_must_cancel",
+        "_fut_waiter",
+        "_callbacks",
+        "_cancel_message",
+        "_make_cancelled_error",
+        "_log_traceback",
+        "_source_traceback",
+    ],
 }
 
 __all__ = ["logger"]

@@ -1,7 +1,8 @@
 """The private names of trio that this package uses, and nothing else.
 
 Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_interrupts.py`, for flavour-free code
-`border/task.py` and `border/cancellation.py`, and `border/trio_carrier.py`. Everything else in the package goes through trio's public API.
+`border/task.py` and `border/cancellation.py`, `border/trio_carrier.py`, and `tasktree/`, which only looks. Everything else in the
+package goes through trio's public API.
 `tests/test_private_names.py` fails when trio changes one of these.
 """
 
@@ -98,6 +99,35 @@ def is_innermost(scope: trio.CancelScope, task: trio.lowlevel.Task) -> bool:
     """Whether `scope` is the innermost that `task` is in: it can be left without leaving one that stands inside of it."""
     status: CancelStatus | None = task._cancel_status
     return status is not None and status._scope is scope
+
+
+# What a picture of the tasks tells besides (`tasktree/`).
+
+
+def is_scheduled(task: trio.lowlevel.Task) -> bool:
+    """Whether `task` is to make its next step as soon as its turn comes."""
+    return task._next_send_fn is not None
+
+
+def scopes_around(task: trio.lowlevel.Task) -> Iterator[trio.CancelScope]:
+    """The cancel scopes around what `task` is doing, from the innermost out, whether they are cancelled or not."""
+    status: CancelStatus | None = task._cancel_status
+    while status is not None:
+        yield status._scope
+        status = status.parent
+
+
+def was_cancelled(scope: trio.CancelScope) -> bool:
+    """`scope.cancel_called` for who only looks: that property cancels a scope whose time is over, and works only inside of trio."""
+    return scope._cancel_called
+
+
+def why_cancelled(scope: trio.CancelScope) -> str | None:
+    """The reason that was given for the cancellation of `scope`."""
+    reason = scope._cancel_reason
+    if reason is None:
+        return None
+    return reason.reason or reason.source
 
 
 def new_cancelled(kind: type[T], like: trio.Cancelled) -> T:

@@ -1,0 +1,243 @@
+"""Watching a loop: `loop.statistics()`, and instruments as trio has them.
+
+An instrument is called before and after each turn, callback and wait of a loop. Nothing in the paths that all callbacks take asks
+whether there is one: while there is, the loop's scheduler and pump are of the classes in this file, which are the plain ones with the
+calls added; they are turned back when the last instrument is removed. Called by `_loop.py`, which derives the loop from `Watched`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ._pump import Pump
+from ._scheduler import Scheduler
+from ._stdlib import SelectorLoop, logger
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ._readiness import Poller
+
+
+@dataclass(frozen=True, slots=True)
+class LoopStatistics:
+    """What `loop.statistics()` returns.
+
+    Args:
+        ready: callbacks that wait for their turn.
+        timers: timers that wait for their time, cancelled ones that are still kept among them.
+        cancelled_timers: those that are.
+        readers, writers: descriptors that are watched. The one with which the loop wakes itself is not counted.
+        seconds_to_next_timer: infinity without one; not positive if it is due.
+        turns: how often the loop has polled, and run what was ready, so far.
+        slices: how often it has been given the thread by trio so far, each time for one turn or several.
+        longest_slice: for how many seconds at most trio has been kept waiting.
+        waiting_for_asyncio: trio tasks that wait for asyncio code now.
+        calls_to_asyncio: calls of trio code into asyncio so far.
+        waiting_for_trio: calls of asyncio code into trio that go on now.
+        calls_to_trio: such calls so far, those of the loop itself (to resolve names) among them.
+    """
+
+    ready: int
+    timers: int
+    cancelled_timers: int
+    readers: int
+    writers: int
+    seconds_to_next_timer: float
+    turns: int
+    slices: int
+    longest_slice: float
+    waiting_for_asyncio: int
+    calls_to_asyncio: int
+    waiting_for_trio: int
+    calls_to_trio: int
+
+
+class LoopInstrument:
+    """Derive from this and override what is of interest; see `TrioEventLoop.add_instrument`.
+
+    Everything is called synchronously in the loop's thread, and must not wait.
+    """
+
+    def before_turn(self) -> None:
+        """The loop is about to poll and to run what is ready."""
+
+    def after_turn(self) -> None:
+        """It has done so."""
+
+    def before_callback(self, handle: asyncio.Handle) -> None:
+        """A callback, or a step of a task, is about to run."""
+
+    def after_callback(self, handle: asyncio.Handle) -> None:
+        """It has run, with whatever result."""
+
+    def before_io_wait(self, timeout: float) -> None:
+        """The loop has nothing to run: it waits for a descriptor or a call, and for `timeout` seconds at most, which may be infinite."""
+
+    def after_io_wait(self, timeout: float) -> None:
+        """The wait is over. `timeout` is what `before_io_wait` was given."""
+
+
+_HOOKS = [name for name in vars(LoopInstrument) if name.startswith(("before_", "after_"))]
+
+
+class Instruments:
+    """The instruments of one loop, by the hooks that they override.
+
+    Invariant: the loop's scheduler and pump are of the instrumented classes exactly while there is an instrument.
+    """
+
+    def __init__(self, scheduler: Scheduler, pump: Pump) -> None:
+        self._scheduler = scheduler
+        self._pump = pump
+        self._by_hook: dict[str, list[Any]] = {name: [] for name in _HOOKS}
+        self._all: list[LoopInstrument] = []
+        self._waiting: float | None = None
+
+    def add(self, instrument: LoopInstrument) -> None:
+        """From now on."""
+        if instrument in self._all:
+            return
+        self._all.append(instrument)
+        for name, listeners in self._by_hook.items():
+            if getattr(type(instrument), name, None) is not getattr(LoopInstrument, name):
+                listeners.append(instrument)
+        self._switch(InstrumentedScheduler, InstrumentedPump)
+
+    def remove(self, instrument: LoopInstrument) -> None:
+        """No more. KeyError if it is not there."""
+        if instrument not in self._all:
+            raise KeyError(instrument)
+        self._all.remove(instrument)
+        for listeners in self._by_hook.values():
+            if instrument in listeners:
+                listeners.remove(instrument)
+        if not self._all:
+            self._switch(Scheduler, Pump)
+
+    def _switch(self, scheduler: type[Scheduler], pump: type[Pump]) -> None:
+        self._scheduler.__class__ = scheduler
+        self._pump.__class__ = pump
+        self._waiting = None
+
+    def call(self, hook: str, *args: object) -> None:
+        """Call this hook of all that have it. One that raises is removed, and logged, as in trio."""
+        for instrument in list(self._by_hook[hook]):
+            try:
+                getattr(instrument, hook)(*args)
+            except Exception:
+                self.remove(instrument)
+                logger.exception("instrument %r raised in %s(), and was removed", instrument, hook)
+
+    def begin_wait(self, timeout: float) -> None:
+        """The pump parks."""
+        self._waiting = timeout
+        self.call("before_io_wait", timeout)
+
+    def end_wait(self) -> None:
+        """It has been woken, if it was parked."""
+        if self._waiting is not None:
+            timeout, self._waiting = self._waiting, None
+            self.call("after_io_wait", timeout)
+
+
+class InstrumentedScheduler(Scheduler):
+    """`Scheduler`, of a loop that has instruments."""
+
+    __slots__ = ()
+
+    def turn(self) -> int:
+        instruments = _of(self._loop)
+        instruments.call("before_turn")
+        try:
+            return super().turn()
+        finally:
+            instruments.call("after_turn")
+
+    def _run_ready(self) -> None:
+        instruments = _of(self._loop)
+        ready = self.ready
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            instruments.call("before_callback", handle)
+            try:
+                if self._loop._debug:
+                    self._watch(handle, handle._run)
+                else:
+                    handle._run()
+            finally:
+                instruments.call("after_callback", handle)
+                del handle
+
+
+class InstrumentedPump(Pump):
+    """`Pump`, of a loop that has instruments."""
+
+    def slice(self) -> None:
+        _of(self._loop).end_wait()
+        super().slice()
+
+    def _go_idle(self) -> bool:
+        idle = super()._go_idle()
+        if idle:
+            _of(self._loop).begin_wait(self._scheduler.next_deadline() - self._scheduler.time())
+        return idle
+
+
+def _of(loop: Any) -> Instruments:
+    instruments: Instruments = loop._instruments
+    return instruments
+
+
+class Watched(SelectorLoop):
+    """The part of the loop that tells how it goes."""
+
+    _scheduler: Scheduler
+    _pump: Pump
+    _poller: Poller
+    _waits: set[Any]
+    _calls: set[Any]
+    # Calls so far, in each direction.
+    _calls_to_asyncio = 0
+    _calls_to_trio = 0
+
+    @functools.cached_property
+    def _instruments(self) -> Instruments:
+        return Instruments(self._scheduler, self._pump)
+
+    def statistics(self) -> LoopStatistics:
+        """What the loop has to do and has done, in figures; see `LoopStatistics`. From any thread."""
+        scheduler = self._scheduler
+        # Not `next_deadline`, which forgets cancelled timers.
+        deadline = min((timer._when for timer in scheduler.timers()), default=math.inf)
+        return LoopStatistics(
+            ready=len(scheduler.ready),
+            timers=scheduler.scheduled,
+            cancelled_timers=scheduler.cancelled,
+            readers=sum(fd != self._ssock.fileno() for fd in list(self._poller.readers)),
+            writers=len(self._poller.writers),
+            seconds_to_next_timer=deadline - self.time(),
+            turns=scheduler.turns,
+            slices=scheduler.slices,
+            longest_slice=scheduler.longest_slice,
+            waiting_for_asyncio=len(self._waits),
+            calls_to_asyncio=self._calls_to_asyncio,
+            waiting_for_trio=len(self._calls),
+            calls_to_trio=self._calls_to_trio,
+        )
+
+    def add_instrument(self, instrument: LoopInstrument) -> None:
+        """Have `instrument` called before and after each turn, callback and wait from now on; see `LoopInstrument`.
+
+        In the loop's thread. One that is there already is left as it is; one that raises is removed and logged.
+        """
+        self._instruments.add(instrument)
+
+    def remove_instrument(self, instrument: LoopInstrument) -> None:
+        """Call it no more. KeyError if it is not there: it may have been removed because it raised."""
+        self._instruments.remove(instrument)

@@ -1,0 +1,282 @@
+"""Looking at everything that runs, and putting it together: `collect()`.
+
+Where tasks are shown. A trio task stands in its nursery, as it does in trio. An asyncio task, and a trio task that asyncio code has called,
+stand below the task that waits for them, whichever world that is of; those that nobody waits for stand in the nursery of their loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .. import _current_loop
+from .._calls import TrioCall, TrioFuture
+from .._lifetime import _Host
+from .._pump import Pump
+from .._stdlib import awaited_by_task
+from .._task_poller import _Watch
+from .._threads import WorkerPool
+from .._trio_private import is_scheduled, scopes_around, was_cancelled, why_cancelled
+from ..border.task import FlavourFreeTask
+from .frames import Stacks, await_chain, described
+from .loops import describe_loop
+from .model import Nursery, Run, Scope, Task, TaskTree
+from .threads import ThreadsAtWork
+from .waiting import Waiting, cycles, held_by_carrier, holder_of_lock
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Iterator
+
+    from .._loop import TrioEventLoop
+    from .model import Flavour, Frame, State
+
+# What the trio tasks run that keep a loop going, and the name of the one with which trio takes calls from other threads.
+_MACHINERY = {Pump.run.__code__, Pump._watch.__code__, _Host.pump.__code__, _Watch.run.__code__, WorkerPool._run_worker.__code__}
+_ENTRY_QUEUE = "<TrioToken.run_sync_soon task>"
+
+
+def collect() -> TaskTree:
+    """Look at every loop of ours that runs in this process, at the trio runs that they are in, and at the one around the caller."""
+    return _Collector().collect()
+
+
+class _Collector:
+    """One look. Invariant: every task has one entry in `_tasks`; a flavour-free one is entered for both of its objects."""
+
+    def __init__(self) -> None:
+        self._stacks = Stacks()
+        self._loops = {loop._nursery: loop for loop in list(_current_loop.open_in_process) if loop._nursery is not None}
+        self._waiting = Waiting(list(self._loops.values()))
+        self._tasks: dict[Any, Task] = {}
+        self._count = 0
+        # The task that each stands below in the tree, by id.
+        self._above: dict[int, Task] = {}
+        self._nursery_of_loop: dict[TrioEventLoop, Nursery] = {}
+        self._threads = ThreadsAtWork(self._stacks)
+
+    def collect(self) -> TaskTree:
+        tree = TaskTree()
+        for root, loops in self._roots().items():
+            self._now = loops[0].time() if loops else trio.current_time()
+            run = Run(self._thread_of(loops))
+            tree.runs.append(run)
+            for nursery in root.child_nurseries:
+                run.tasks += [self._trio_task(task) for task in _in_order(nursery.child_tasks)]
+        for loop in self._loops.values():
+            self._asyncio_tasks(loop)
+        self._link()
+        tree.threads = self._threads.describe({future: self._tasks[task].id for future, task in self._waiting.waiter_of_future.items()})
+        tree.cycles = cycles(tree.tasks())
+        return tree
+
+    def _roots(self) -> dict[trio.lowlevel.Task, list[TrioEventLoop]]:
+        """The root task of each trio run, with the loops in it."""
+        roots: dict[trio.lowlevel.Task, list[TrioEventLoop]] = {}
+        if trio.lowlevel.in_trio_run():
+            here = trio.lowlevel.current_root_task()
+            if here is not None:
+                roots[here] = []
+        for nursery, loop in self._loops.items():
+            task = nursery.parent_task
+            while task.parent_nursery is not None:
+                task = task.parent_nursery.parent_task
+            roots.setdefault(task, []).append(loop)
+        return roots
+
+    def _thread_of(self, loops: list[TrioEventLoop]) -> str:
+        ident = loops[0]._thread_id if loops else threading.get_ident()
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        return names.get(ident, str(ident))
+
+    # Tasks
+
+    def _trio_task(self, task: trio.lowlevel.Task) -> Task:
+        chain = await_chain(task.coro, self._stacks)
+        frames = list(described(chain))
+        body = next((each for each in map(_flavour_free, chain) if each is not None), None)
+        scopes = list(self._scopes(task))
+        entry = self._enter(task, "trio" if body is None else "both", _name(task.name, frames), _state_of_trio(task), frames)
+        entry.scopes = scopes
+        entry.machinery = getattr(task.coro, "cr_code", None) in _MACHINERY or task.name == _ENTRY_QUEUE
+        if body is not None:
+            self._tasks[body] = entry
+            entry.cancelling = body.cancelling()
+        self._note(entry, chain)
+        for nursery in task.child_nurseries:
+            self._nursery(entry, nursery)
+        return entry
+
+    def _nursery(self, parent: Task, nursery: trio.Nursery) -> None:
+        loop = self._loops.get(nursery)
+        entry = Nursery(self._scope(nursery.cancel_scope), loop=None if loop is None else describe_loop(loop, self._stacks))
+        parent.nurseries.append(entry)
+        if loop is not None:
+            self._nursery_of_loop[loop] = entry
+        for task in _in_order(nursery.child_tasks):
+            child = self._trio_task(task)
+            entry.tasks.append(child)
+            self._above[child.id] = parent
+            call = _call_of(task)
+            if call is not None:
+                self._waiting.carried[call.scope] = task
+
+    def _asyncio_tasks(self, loop: TrioEventLoop) -> None:
+        parent = self._tasks.get(loop._nursery.parent_task) if loop._nursery is not None else None
+        if parent is None:
+            return
+        nursery = self._nursery_of_loop[loop]
+        running = asyncio.current_task(loop)
+        for task in sorted(asyncio.all_tasks(loop), key=_number):
+            if task in self._tasks:
+                continue
+            chain = await_chain(task.get_coro(), self._stacks)
+            frames = list(described(chain))
+            state = _state_of_asyncio(task, running)
+            flavour: Flavour = "both" if isinstance(task, FlavourFreeTask) else "asyncio"
+            entry = self._enter(task, flavour, _name_of_asyncio(task, frames), state, frames)
+            entry.cancelling = task.cancelling()
+            self._note(entry, chain)
+            nursery.tasks.append(entry)
+            self._above[entry.id] = parent
+
+    def _enter(self, task: Any, flavour: Flavour, name: str, state: State, frames: list[Frame]) -> Task:
+        self._count += 1
+        entry = self._tasks[task] = Task(self._count, flavour, name, state, frames)
+        return entry
+
+    def _note(self, entry: Task, chain: list[types.FrameType]) -> None:
+        """What the frames of a task tell besides."""
+        entry.holds = held_by_carrier(chain)
+        holder = holder_of_lock(chain)
+        if holder is not None:
+            self._waiting.holders[entry.id] = holder
+
+    def _scopes(self, task: trio.lowlevel.Task) -> Iterator[Scope]:
+        """Those between the task's nursery and what it does, but for those of its own nurseries, which are shown as such."""
+        others = {nursery.cancel_scope for nursery in task.child_nurseries}
+        call = _call_of(task)
+        if call is not None and not was_cancelled(call.scope):
+            # Around every call, so that what is around the loop does not cut it.
+            others.add(call.scope)
+        outer = task.parent_nursery.cancel_scope if task.parent_nursery is not None else None
+        inwards: list[trio.CancelScope] = []
+        for scope in scopes_around(task):
+            if scope is outer:
+                break
+            if scope not in others:
+                inwards.append(scope)
+        return map(self._scope, reversed(inwards))
+
+    def _scope(self, scope: trio.CancelScope) -> Scope:
+        left = scope.deadline - self._now
+        return Scope(None if left == float("inf") else left, was_cancelled(scope), scope.shield, why_cancelled(scope))
+
+    # Who waits for whom
+
+    def _link(self) -> None:
+        for task, entry in list(self._tasks.items()):
+            for awaited in self._waiting.awaited_by(task):
+                below = self._tasks.get(awaited)
+                if below is None or below is entry or below.id in entry.waits_for:
+                    continue
+                entry.waits_for.append(below.id)
+                if self._is_callable(awaited) and self._may_stand_below(below, entry):
+                    self._move(below, entry)
+        for entry in self._tasks.values():
+            entry.calls.sort(key=lambda call: call.id)
+            entry.waits_for.sort()
+        for number, holder in self._waiting.holders.items():
+            above = self._tasks.get(holder)
+            if above is not None:
+                next(entry for entry in self._tasks.values() if entry.id == number).blocked_by = above.id
+
+    def _is_callable(self, task: Any) -> bool:
+        """Whether it stands where it does only because nobody waits for it: tasks of asyncio, and trio tasks that are calls."""
+        return isinstance(task, asyncio.Task) or _call_of(task) is not None
+
+    def _may_stand_below(self, below: Task, entry: Task) -> bool:
+        nursery = self._nursery_of(below)
+        if nursery is None:
+            return False  # it stands below another already
+        above: Task | None = entry
+        while above is not None:
+            if above is below:
+                return False
+            above = self._above.get(above.id)
+        return True
+
+    def _nursery_of(self, entry: Task) -> Nursery | None:
+        above = self._above.get(entry.id)
+        return None if above is None else next((each for each in above.nurseries if any(task is entry for task in each.tasks)), None)
+
+    def _move(self, below: Task, entry: Task) -> None:
+        nursery = self._nursery_of(below)
+        if nursery is not None:
+            nursery.tasks = [task for task in nursery.tasks if task is not below]
+            entry.calls.append(below)
+            self._above[below.id] = entry
+
+
+def _in_order(tasks: Any) -> list[trio.lowlevel.Task]:
+    """Children in the order they were started in: a nursery keeps them in a set, but their numbers tell."""
+    return sorted(tasks, key=lambda task: getattr(task, "_counter", 0))
+
+
+def _call_of(task: trio.lowlevel.Task) -> TrioFuture | None:
+    """The call that this trio task carries for asyncio code, if it is one's."""
+    frame = getattr(task.coro, "cr_frame", None) if isinstance(task, trio.lowlevel.Task) else None
+    if frame is None or frame.f_code is not TrioCall.run.__code__:
+        return None
+    call = frame.f_locals.get("self")
+    return call if isinstance(call, TrioFuture) else None
+
+
+def _flavour_free(frame: types.FrameType) -> FlavourFreeTask | None:
+    if frame.f_code is not FlavourFreeTask._drive.__code__:
+        return None
+    task = frame.f_locals.get("self")
+    return task if isinstance(task, FlavourFreeTask) else None
+
+
+def _state_of_trio(task: trio.lowlevel.Task) -> State:
+    state = inspect.getcoroutinestate(task.coro) if inspect.iscoroutine(task.coro) else inspect.CORO_SUSPENDED
+    if state == inspect.CORO_SUSPENDED:
+        return "ready" if is_scheduled(task) else "waiting"
+    return _STATES[state]
+
+
+_STATES: dict[str, State] = {inspect.CORO_RUNNING: "running", inspect.CORO_CREATED: "not started", inspect.CORO_CLOSED: "ended"}
+
+
+def _state_of_asyncio(task: asyncio.Task[Any], running: asyncio.Task[Any] | None) -> State:
+    if task is running:
+        return "running"
+    coroutine = task.get_coro()
+    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        return "not started"
+    return "waiting" if awaited_by_task(task) is not None else "ready"
+
+
+def _name(name: str, frames: list[Frame]) -> str:
+    """A trio task's name; that of the program's function, if it is a function of ours that the task begins with."""
+    package = f"{__package__.partition('.')[0]}."
+    if not name.startswith(package):
+        return name
+    return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(package))
+
+
+def _name_of_asyncio(task: asyncio.Task[Any], frames: list[Frame]) -> str:
+    function = next((frame.function for frame in frames if not frame.hidden), None)
+    return task.get_name() if function is None else f"{task.get_name()} ({function})"
+
+
+def _number(task: asyncio.Task[Any]) -> tuple[str, int, str]:
+    """Sorts Task-10 behind Task-9."""
+    name = task.get_name()
+    prefix, _, number = name.rpartition("-")
+    return (prefix, int(number), name) if number.isdecimal() else (name, 0, name)

@@ -1,0 +1,225 @@
+"""A task tree as text, for people: plain, or with the colours of a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .collecting import collect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .model import Call, Frame, Loop, Nursery, Scope, Task, TaskTree, Thread
+
+# Of timers, readers and the like; and of the names of tasks that are all alike.
+_SHOWN = 5
+# Fewer tasks than this that are alike are each shown.
+_MANY_ALIKE = 4
+_STYLES = {"trio": "32", "asyncio": "36", "both": "35", "loop": "1;34", "running": "1;33", "wrong": "1;31", "dim": "2", "bold": "1"}
+_FLAVOURS = {"trio": "trio task", "asyncio": "asyncio task", "both": "trio and asyncio task"}
+
+
+def format_task_tree(tree: TaskTree | None = None, *, color: bool = False) -> str:
+    """The task tree of this moment, or the given one, as text that ends with a newline.
+
+    Args:
+        tree: what `collect()` has returned at another time.
+        color: whether with the escape sequences of a terminal.
+    """
+    return _Formatter(collect() if tree is None else tree, color).text()
+
+
+@dataclass(slots=True)
+class _Node:
+    """A header, lines below it, and what hangs below that."""
+
+    header: str
+    details: list[str] = field(default_factory=list)
+    children: list[_Node] = field(default_factory=list)
+
+
+class _Formatter:
+    def __init__(self, tree: TaskTree, color: bool) -> None:
+        self._tree = tree
+        self._color = color
+        self._by_id = {task.id: task for task in tree.tasks()}
+        # Tasks that are spoken of somewhere else: these show their number.
+        self._spoken_of = {number for cycle in tree.cycles for number in cycle}
+        for task in self._by_id.values():
+            below = {call.id for call in task.calls}
+            self._spoken_of |= {number for number in (*task.waits_for, task.blocked_by) if number is not None and number not in below}
+        self._spoken_of |= {thread.task for thread in tree.threads if thread.task is not None}
+
+    def text(self) -> str:
+        """All of it."""
+        nodes = [_Node(self._paint("bold", f"trio run in {run.thread}"), [], self._tasks(run.tasks)) for run in self._tree.runs]
+        nodes += [self._thread(thread) for thread in self._tree.threads]
+        lines = [line for node in nodes for line in _lines(node)]
+        for cycle in self._tree.cycles:
+            circle = " -> ".join(self._reference(number) for number in [*cycle, cycle[0]])
+            lines.append(self._paint("wrong", f"these wait for each other: {circle}"))
+        return "\n".join(lines or ["nothing runs: no loop of trio_asyncio_compat is open, and this is not inside of trio"]) + "\n"
+
+    # Tasks
+
+    def _tasks(self, tasks: list[Task]) -> list[_Node]:
+        """A node for each, or one for many that are alike."""
+        alike: dict[object, list[Task]] = {}
+        for task in tasks:
+            if not task.machinery:
+                alike.setdefault(self._likeness(task), []).append(task)
+        nodes: list[_Node] = []
+        for group in alike.values():
+            if len(group) < _MANY_ALIKE:
+                nodes += [self._task(task) for task in group]
+            else:
+                nodes.append(self._many(group))
+        return nodes
+
+    def _likeness(self, task: Task) -> object:
+        """Equal for tasks that differ in nothing but their name."""
+        if task.calls or task.nurseries or task.waits_for or task.id in self._spoken_of:
+            return task.id
+        where = tuple((frame.function, frame.file, frame.line) for frame in task.frames)
+        return (task.flavour, task.state, where, task.cancelling, task.holds, tuple(filter(None, map(self._scope, task.scopes))))
+
+    def _many(self, group: list[Task]) -> _Node:
+        node = self._task(group[0])
+        names = [task.name.partition(" (")[0] for task in group]
+        shown = f"{names[0]}, {names[1]} ... {names[-1]}"
+        node.header = f"{len(group):,} {self._paint(group[0].flavour, _FLAVOURS[group[0].flavour] + 's')} alike, {group[0].state}: {shown}"
+        return node
+
+    def _task(self, task: Task) -> _Node:
+        number = f" #{task.id}" if task.id in self._spoken_of else ""
+        state = self._paint("running", task.state) if task.state == "running" else task.state
+        name = task.name if task.holds is None else f"that holds {task.holds}"
+        node = _Node(f"{self._paint(task.flavour, _FLAVOURS[task.flavour])}{number} {self._paint('bold', name)}, {state}")
+        node.details += self._frames(task.frames)
+        if task.cancelling:
+            node.details.append(
+                self._paint("wrong", "cancelled by asyncio" + (f" ({task.cancelling} times)" if task.cancelling > 1 else ""))
+            )
+        if node.details:  # else the scopes are the machinery's
+            node.details += [f"in a scope: {text}" for text in map(self._scope, task.scopes) if text]
+        below = {call.id for call in task.calls}
+        node.details += [f"waits for {self._reference(number)}" for number in task.waits_for if number not in below]
+        if task.blocked_by is not None:
+            node.details.append(self._paint("wrong", f"the lock is held by {self._reference(task.blocked_by)}"))
+        node.children += self._tasks(task.calls)
+        node.children += [self._nursery(nursery) for nursery in task.nurseries]
+        return node
+
+    def _nursery(self, nursery: Nursery) -> _Node:
+        scope = self._scope(nursery.scope)
+        children = self._tasks(nursery.tasks)
+        if nursery.loop is not None:
+            return _Node(self._loop_header(nursery.loop, scope), self._loop_details(nursery.loop), children)
+        return _Node("nursery" + (f": {scope}" if scope else ""), [], children)
+
+    def _reference(self, number: int) -> str:
+        return f"#{number} {self._by_id[number].name}"
+
+    def _scope(self, scope: Scope) -> str:
+        """What is special about a scope; nothing for a plain one."""
+        parts = []
+        if scope.cancelled:
+            parts.append(self._paint("wrong", "cancelled" + (f" ({scope.reason})" if scope.reason else "")))
+        if scope.seconds_left is not None:
+            parts.append(_seconds_left(scope.seconds_left))
+        if scope.shielded:
+            parts.append("shielded")
+        return ", ".join(parts)
+
+    def _frames(self, frames: list[Frame]) -> Iterator[str]:
+        shown = [frame for frame in frames if not frame.hidden]
+        width = max((len(frame.function) for frame in shown), default=0)
+        for frame in shown:
+            place = self._paint("dim", f"{_short(frame.file)}:{frame.line}")
+            # The callers of a method are often methods of the same object.
+            on = frame.on if frame is shown[-1] else None
+            yield f"{frame.function:{width}}  {place}" + (f"  {on}" if on else "")
+
+    # Loops and threads
+
+    def _loop_header(self, loop: Loop, scope: str) -> str:
+        counts = [
+            _count(len(loop.ready), "callback", "ready"),
+            _count(len(loop.timers), "timer"),
+            _count(len(loop.readers), "reader"),
+            _count(len(loop.writers), "writer"),
+        ]
+        name = self._paint("loop", f"loop {loop.name}") + (" (hosted)" if loop.hosted else " (driven)")
+        state = self._paint("running", loop.state) if loop.state == "busy" else loop.state
+        has = ", ".join(filter(None, counts)) or "nothing to wait for"
+        return f"{name}, {state} after {_count(loop.turns, 'turn')}: {has}" + (f"; {scope}" if scope else "")
+
+    def _loop_details(self, loop: Loop) -> list[str]:
+        lines = [f"{self._paint('running', 'running')}  {line}" for line in self._frames(loop.running)]
+        for kind, calls in (("callback", loop.ready), ("timer", loop.timers), ("reader", loop.readers), ("writer", loop.writers)):
+            alike: dict[object, list[Call]] = {}
+            for call in calls:
+                alike.setdefault((call.function, call.file, call.line), []).append(call)
+            lines += [self._calls(kind, group) for group in list(alike.values())[:_SHOWN]]
+            if len(alike) > _SHOWN:
+                lines.append(self._paint("dim", f"and {kind}s of {len(alike) - _SHOWN} other kinds"))
+        return lines
+
+    def _calls(self, kind: str, calls: list[Call]) -> str:
+        """Calls of one function."""
+        times = [call.seconds_left for call in calls if call.seconds_left is not None]
+        when = "" if not times else _seconds_left(times[0]) + (f" to {_number(times[-1])} s" if len(times) > 1 else "")
+        descriptors = [str(call.descriptor) for call in calls if call.descriptor is not None]
+        of = ", ".join(descriptors[:_SHOWN]) + (", ..." if len(descriptors) > _SHOWN else "")
+        place = "  " + self._paint("dim", f"{_short(calls[0].file)}:{calls[0].line}") if calls[0].file is not None else ""
+        detail = " ".join(filter(None, [when, f"of {of}" if of else ""]))
+        return f"{_count(len(calls), kind)}{f' {detail}' if detail else ''}: {calls[0].function}{place}"
+
+    def _thread(self, thread: Thread) -> _Node:
+        waiting = f", for {self._reference(thread.task)}" if thread.task is not None else ""
+        return _Node(f"{self._paint('bold', f'thread {thread.name}')} calls {thread.function}{waiting}", list(self._frames(thread.frames)))
+
+    def _paint(self, style: str, text: str) -> str:
+        return f"\033[{_STYLES[style]}m{text}\033[0m" if self._color else text
+
+
+def _lines(node: _Node) -> Iterator[str]:
+    yield node.header
+    stem = "│    " if node.children else "     "
+    yield from (f"{stem}{detail}" for detail in node.details)
+    for child in node.children:
+        last = child is node.children[-1]
+        for i, line in enumerate(_lines(child)):
+            yield ("└─ " if last else "├─ ") + line if not i else ("   " if last else "│  ") + line
+
+
+def _count(number: int, what: str, how: str = "") -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}{f' {how}' if how else ''}" if number else ""
+
+
+def _seconds_left(seconds: float) -> str:
+    return f"in {_number(seconds)} s" if seconds >= 0 else f"since {_number(-seconds)} s"
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
+
+
+def _short(file: str) -> str:
+    """A path as short as it still says which file: below the working directory, or below where Python looks for modules."""
+    path = Path(file)
+    # The working directory last, since it may have been removed.
+    for base in sorted(filter(os.path.isabs, sys.path), key=len, reverse=True):
+        if Path(base).name == "site-packages" or path.is_relative_to(Path(os.__file__).parent):
+            try:
+                return str(path.relative_to(base))
+            except ValueError:
+                continue
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file

@@ -1,0 +1,155 @@
+"""Where a task is: the await chain of one that waits, the stack of one that runs. Called by `collecting.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import gc
+import inspect
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import outcome
+import trio
+
+from .._flavour import run_as_asyncio
+from ..border.crossing import Crossing
+from ..border.task import FlavourFreeTask
+from .model import Call, Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OURS = str(Path(__file__).resolve().parents[1])
+_HERE = str(Path(__file__).resolve().parent)
+TRIO = str(Path(trio.__file__).resolve().parent)
+_ASYNCIO = str(Path(asyncio.__file__).resolve().parent)
+# The last steps on the way to trio's scheduler are much the same for every task that waits; but for those of nurseries.
+_CORE = str(Path(TRIO, "_core"))
+_NURSERIES = str(Path(TRIO, "_core", "_run.py"))
+_OUTCOME = outcome.capture.__code__.co_filename
+# The wrappers that stand between a coroutine and what it awaits. They do not tell what they wrap, but the collector knows.
+_WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable", "FutureIter"}
+# Where the code of one task ends and that of another begins, if one runs inside of the other.
+_DRIVES_BODY = FlavourFreeTask._drive.__code__
+_LONGEST_REPR = 100
+
+
+class Stacks:
+    """What each thread is running at this moment, but for the code of this package that looks at it."""
+
+    def __init__(self) -> None:
+        self._of_thread: dict[int, list[types.FrameType]] = {}
+        self._thread_of: dict[types.FrameType, int] = {}
+        for ident, innermost in sys._current_frames().items():
+            stack: list[types.FrameType] = []
+            frame: types.FrameType | None = innermost
+            while frame is not None:
+                stack.append(frame)
+                frame = frame.f_back
+            stack.reverse()
+            # A signal handler of ours, or a call by the program: what is behind it is what the program does.
+            looks = next((i for i, each in enumerate(stack) if each.f_code.co_filename.startswith(_HERE)), len(stack))
+            self._of_thread[ident] = stack[:looks]
+            self._thread_of.update(dict.fromkeys(stack[:looks], ident))
+
+    def of_thread(self, ident: int | None) -> list[types.FrameType]:
+        """The frames of a thread, outermost first."""
+        return self._of_thread.get(ident, []) if ident is not None else []
+
+    def from_frame(self, frame: types.FrameType) -> list[types.FrameType]:
+        """`frame` and what it has called, if it is running; nothing of one that is suspended."""
+        stack = self.of_thread(self._thread_of.get(frame))
+        return stack[stack.index(frame) :] if stack else []
+
+
+def await_chain(awaitable: Any, stacks: Stacks) -> list[types.FrameType]:
+    """The frames from that of a coroutine down to where it waits; or down to where it is, if it runs."""
+    frames: list[types.FrameType] = []
+    while awaitable is not None:
+        frame, following = _step(awaitable)
+        if frame is not None and (running := stacks.from_frame(frame)):
+            return frames + _of_one_task(running)
+        if frame is not None:
+            frames.append(frame)
+            if frame.f_code is _DRIVES_BODY:
+                # It steps the body by hand, so no chain leads there.
+                following = frame.f_locals["self"].get_coro()
+        awaitable = following
+    return frames
+
+
+def _step(awaitable: Any) -> tuple[types.FrameType | None, Any]:
+    """One link of an await chain, as its frame, and the next link."""
+    if isinstance(awaitable, Crossing):
+        return None, awaitable._coroutine
+    for frame, following in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
+        if hasattr(awaitable, frame):
+            return getattr(awaitable, frame), getattr(awaitable, following, None)
+    if type(awaitable).__name__ in _WRAPPERS:
+        for wrapped in gc.get_referents(awaitable):
+            if inspect.iscoroutine(wrapped) or inspect.isgenerator(wrapped) or inspect.isasyncgen(wrapped):
+                return None, wrapped
+    return None, None
+
+
+def _of_one_task(stack: list[types.FrameType]) -> list[types.FrameType]:
+    """The part of a stack that is one task's: asyncio code that was started from there, as a first step, is another's."""
+    for i, frame in enumerate(stack):
+        if frame.f_code is run_as_asyncio.__code__:
+            return stack[:i]
+    return stack
+
+
+def describe_frame(frame: types.FrameType) -> Frame:
+    """`frame`, as data."""
+    code = frame.f_code
+    file = code.co_filename
+    hidden = is_ours(file) or file == _OUTCOME or (file.startswith(_CORE) and file != _NURSERIES)
+    return Frame(code.co_qualname, file, frame.f_lineno or code.co_firstlineno, hidden, None if hidden else _called_on(frame))
+
+
+def is_ours(file: str) -> bool:
+    """Whether this is a file of this package."""
+    return file.startswith(OURS)
+
+
+def _called_on(frame: types.FrameType) -> str | None:
+    """The object whose method this is, if it is one of trio's or asyncio's that things wait for, each other, so to speak."""
+    if not frame.f_code.co_filename.startswith((TRIO, _ASYNCIO)):
+        return None
+    owner = frame.f_locals.get("self")
+    if owner is None or not _says_something(owner):
+        return None
+    text = repr(owner)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_REPR else f"{text[: _LONGEST_REPR - 3]}..."
+
+
+def _says_something(owner: object) -> bool:
+    # Not the reprs of user's classes, which may do anything, nor of trio's and asyncio's that only give an address.
+    return type(owner).__module__.partition(".")[0] in ("trio", "asyncio") and type(owner).__repr__ is not object.__repr__
+
+
+def describe_call(callback: Callable[..., object] | None, **more: Any) -> Call:
+    """A callback, as data: its name, and where it is defined."""
+    while isinstance(callback, functools.partial):
+        # `asyncio.to_thread` makes partial(context.run, function).
+        in_context = isinstance(getattr(callback.func, "__self__", None), contextvars.Context) and callback.args
+        callback = callback.args[0] if in_context else callback.func
+    owner = getattr(callback, "__self__", None)
+    if isinstance(owner, asyncio.Task):
+        return Call(f"step of {owner.get_name()}", **more)
+    name = getattr(callback, "__qualname__", None) or repr(callback)
+    code = getattr(callback, "__code__", None)
+    if code is None:
+        return Call(name, **more)
+    return Call(name, code.co_filename, code.co_firstlineno, **more)
+
+
+def described(frames: list[types.FrameType]) -> Iterator[Frame]:
+    """Frames, as data."""
+    return map(describe_frame, frames)

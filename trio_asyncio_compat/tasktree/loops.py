@@ -1,0 +1,43 @@
+"""What a loop has to do, and what it waits for. Called by `collecting.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .._interrupts import CALLERS
+from .frames import describe_call, described
+from .model import Loop
+
+if TYPE_CHECKING:
+    from .._loop import TrioEventLoop
+    from .frames import Stacks
+    from .model import Frame
+
+
+def describe_loop(loop: TrioEventLoop, stacks: Stacks) -> Loop:
+    """`loop`, as data; its tasks are not in it."""
+    scheduler, poller, now = loop._scheduler, loop._poller, loop.time()
+    itself = loop._ssock.fileno()
+    return Loop(
+        name=type(loop).__name__,
+        hosted=loop._hosted,
+        state="stopped" if not loop._pump.running else "idle" if scheduler.idle else "busy",
+        turns=scheduler.turns,
+        ready=[describe_call(handle._callback) for handle in list(scheduler.ready) if not handle._cancelled],
+        timers=[describe_call(timer._callback, seconds_left=timer._when - now) for timer in scheduler.timers()],
+        readers=[describe_call(handle._callback, descriptor=fd) for fd, handle in list(poller.readers.items()) if fd != itself],
+        writers=[describe_call(handle._callback, descriptor=fd) for fd, handle in list(poller.writers.items())],
+        running=_running(loop, stacks),
+    )
+
+
+def _running(loop: TrioEventLoop, stacks: Stacks) -> list[Frame]:
+    """Where the callback is that runs now. A step of a task is shown with the task."""
+    if asyncio.current_task(loop) is not None:
+        return []
+    stack = stacks.of_thread(loop._thread_id)
+    for i in range(len(stack) - 1, -1, -1):
+        if stack[i].f_code in CALLERS and stack[i].f_locals["self"] is loop._scheduler:
+            return list(described(stack[i + 1 :]))
+    return []

@@ -1,0 +1,144 @@
+"""What a task tree consists of: plain data, without references into the running program; `dataclasses.asdict` makes JSON of it.
+
+Filled by `collecting.py`, shown by `formatting.py`. Tasks refer to each other by `id`, a number within one tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Flavour: TypeAlias = Literal["trio", "asyncio", "both"]
+State: TypeAlias = Literal["running", "ready", "waiting", "not started", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One step of an await chain, or of the stack of code that runs."""
+
+    function: str
+    file: str
+    line: int
+    # Of the machinery (this package, trio's way to its scheduler): there, but not what anybody looks for.
+    hidden: bool = False
+    # What a method of trio or asyncio was called on (a lock, a queue, a stream), where it says something.
+    on: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A cancel scope of trio that a task stands in."""
+
+    # Seconds until its deadline; None without one.
+    seconds_left: float | None
+    cancelled: bool
+    shielded: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a loop is going to call: a callback, and where that is defined."""
+
+    function: str
+    file: str | None = None
+    line: int | None = None
+    # Of a timer: seconds until it is due.
+    seconds_left: float | None = None
+    # Of a reader or writer.
+    descriptor: int | None = None
+
+
+@dataclass(slots=True)
+class Thread:
+    """A worker thread that is at work."""
+
+    name: str
+    function: str
+    # From that function inwards, as far as it is Python.
+    frames: list[Frame]
+    # The task that waits for it.
+    task: int | None = None
+
+
+@dataclass(slots=True)
+class Task:
+    """A task of either world, or of both at once (flavour-free)."""
+
+    id: int
+    flavour: Flavour
+    name: str
+    state: State
+    # From its function down to where it waits or is.
+    frames: list[Frame] = field(default_factory=list)
+    # Trio's scopes around it, up to its nursery, from the outermost in.
+    scopes: list[Scope] = field(default_factory=list)
+    # How often asyncio's cancel() was called and not taken back.
+    cancelling: int = 0
+    # The tasks whose end it waits for; what it waits for else is in its frames.
+    waits_for: list[int] = field(default_factory=list)
+    # The task that holds the lock it waits for.
+    blocked_by: int | None = None
+    # What it holds for code of the other side: a context manager or an iterator.
+    holds: str | None = None
+    # Keeps a loop going; not the program's.
+    machinery: bool = False
+    # What it has called in the other world, or in its own: tasks that it waits for, and that nobody else in the tree stands above.
+    calls: list[Task] = field(default_factory=list)
+    nurseries: list[Nursery] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Nursery:
+    """A nursery of trio; that of a loop also has the loop."""
+
+    scope: Scope
+    tasks: list[Task] = field(default_factory=list)
+    loop: Loop | None = None
+
+
+@dataclass(slots=True)
+class Loop:
+    """An asyncio loop that runs. Its tasks are in its nursery, or among the `calls` of who waits for them."""
+
+    name: str
+    # In an open_loop() block, or else driven from synchronous code.
+    hosted: bool
+    state: Literal["busy", "idle", "stopped"]
+    turns: int
+    ready: list[Call] = field(default_factory=list)
+    # By due time, cancelled ones left out.
+    timers: list[Call] = field(default_factory=list)
+    readers: list[Call] = field(default_factory=list)
+    writers: list[Call] = field(default_factory=list)
+    # The callback that runs, if it is not a step of a task.
+    running: list[Frame] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Run:
+    """One `trio.run`."""
+
+    thread: str
+    tasks: list[Task] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TaskTree:
+    """Everything that could be seen at one moment."""
+
+    runs: list[Run] = field(default_factory=list)
+    threads: list[Thread] = field(default_factory=list)
+    # Tasks that wait for each other in a circle, by number: each for the next, the last for the first.
+    cycles: list[list[int]] = field(default_factory=list)
+
+    def tasks(self) -> list[Task]:
+        """Every task, parents first."""
+        found: list[Task] = []
+        left = [task for run in reversed(self.runs) for task in reversed(run.tasks)]
+        while left:
+            task = left.pop()
+            found.append(task)
+            below = [*task.calls, *(child for nursery in task.nurseries for child in nursery.tasks)]
+            left.extend(reversed(below))
+        return found

@@ -1,0 +1,51 @@
+"""Printing a task tree: now, or whenever a signal comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, TextIO
+
+from .formatting import format_task_tree
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+# For a file that cannot take the lines of the tree.
+_IN_ASCII = str.maketrans("│├└─", "||`-")
+
+
+def print_task_tree(file: TextIO | None = None, *, color: bool | None = None) -> None:
+    """Print the task tree of this moment.
+
+    Args:
+        file: where to; by default `sys.stderr`.
+        color: whether with the colours of a terminal; by default if `file` is one and the environment does not say NO_COLOR.
+    """
+    out = sys.stderr if file is None else file
+    if color is None:
+        color = out.isatty() and not os.environ.get("NO_COLOR")
+    text = format_task_tree(color=color)
+    try:
+        text.encode(getattr(out, "encoding", None) or "utf-8")
+    except UnicodeError:
+        text = text.translate(_IN_ASCII)
+    # In one piece, so that what other threads print does not come between.
+    out.write(text)
+    out.flush()
+
+
+def print_on_signal(signum: int, file: TextIO | None = None) -> None:
+    """From now on, print the task tree whenever the process gets signal `signum`, and go on.
+
+    It also works while the program hangs, in an endless loop or a blocking call. Main thread only, else ValueError.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError("print_on_signal() works only in the main thread, as all of signal's functions")
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        print_task_tree(file)
+
+    signal.signal(signum, handle)

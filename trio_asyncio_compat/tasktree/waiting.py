@@ -1,0 +1,149 @@
+"""Who waits for whom, across the border and on each side. Called by `collecting.py`.
+
+What a waiting task has in hand is a future. If that is a task, or a call, the answer is plain. Else it is a future that somebody is going
+to resolve, as `asyncio.wait`, `TaskGroup`, `gather` and `shield` wait: then it is found in the callbacks of the tasks that resolve it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import types
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .._calls import TrioFuture
+from .._stdlib import awaited_by_task, callbacks_of
+from ..border.asyncio_carrier import AsyncioCarrier
+from ..border.trio_carrier import TrioCarrier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .._loop import TrioEventLoop
+    from .model import Task
+
+_CARRIES = {AsyncioCarrier._serve.__code__, TrioCarrier._serve.__code__}
+
+
+class Waiting:
+    """What the tasks of some loops wait for."""
+
+    def __init__(self, loops: list[TrioEventLoop]) -> None:
+        # The trio task of each call, by the call's scope.
+        self.carried: dict[trio.CancelScope, trio.lowlevel.Task] = {}
+        # By the number of the task that waits for a lock: the trio task that holds it.
+        self.holders: dict[int, trio.lowlevel.Task] = {}
+        # A task that waits for it, by future.
+        self.waiter_of_future: dict[Any, Any] = {}
+        # By future: what is going to resolve it.
+        self._resolved_by: dict[Any, list[asyncio.Future[Any]]] = {}
+        # By trio task: the future it waits for.
+        self._by_trio: dict[trio.lowlevel.Task, asyncio.Future[Any]] = {}
+        for loop in loops:
+            for wait in list(loop._waits):
+                self._by_trio[wait._task] = wait._future
+                self.waiter_of_future[wait._future] = wait._task
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                awaited = awaited_by_task(task)
+                if awaited is not None:
+                    self.waiter_of_future[awaited] = task
+                self._note_carrier(task)
+            left: list[asyncio.Future[Any]] = [*tasks, *list(loop._calls)]
+            while left:
+                future = left.pop()
+                for callback in callbacks_of(future):
+                    for resolved in _reached(callback):
+                        if resolved not in self._resolved_by:
+                            # One of gather() or shield(), which may itself be waited for by another.
+                            left.append(resolved)
+                        self._resolved_by.setdefault(resolved, []).append(future)
+
+    def _note_carrier(self, task: asyncio.Task[Any]) -> None:
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        if frame is not None and frame.f_code is AsyncioCarrier._serve.__code__:
+            call = frame.f_locals["self"]._call
+            if call is not None:
+                self._resolved_by.setdefault(call.done, []).append(task)
+
+    def awaited_by(self, task: Any) -> Iterator[Any]:
+        """The tasks of either world that `task`, which is of either, waits for."""
+        future = awaited_by_task(task) if isinstance(task, asyncio.Task) else self._by_trio.get(task)
+        if future is None:
+            return
+        seen, left = {future}, [future]
+        while left:
+            end = left.pop()
+            if isinstance(end, TrioFuture):
+                if end.scope in self.carried:
+                    yield self.carried[end.scope]
+            elif isinstance(end, asyncio.Task):
+                yield end
+            else:
+                following = [each for each in self._resolved_by.get(end, ()) if each not in seen]
+                seen.update(following)
+                left += reversed(following)
+
+
+def _reached(callback: Callable[..., object]) -> list[asyncio.Future[Any]]:
+    """The futures that a done-callback has at hand."""
+    values: list[Any] = []
+    if isinstance(callback, functools.partial):
+        values += callback.args
+    elif isinstance(callback, types.MethodType):
+        values += getattr(callback.__self__, "__dict__", {}).values()
+    elif isinstance(callback, types.FunctionType):
+        for cell in callback.__closure__ or ():
+            try:
+                values.append(cell.cell_contents)
+            except ValueError:
+                pass  # empty
+    return [value for value in values if asyncio.isfuture(value) and not isinstance(value, (asyncio.Task, TrioFuture))]
+
+
+def held_by_carrier(chain: list[types.FrameType]) -> str | None:
+    """What a task of the border holds for the other side: the context manager or iterator, in words."""
+    for frame in chain:
+        if frame.f_code in _CARRIES:
+            subject = frame.f_locals["self"]._subject
+            held = getattr(subject, "_manager", None) or getattr(subject, "_iterator", None)
+            return None if held is None else repr(held)
+    return None
+
+
+def holder_of_lock(chain: list[types.FrameType]) -> trio.lowlevel.Task | None:
+    """The trio task that holds the lock of trio which a chain ends at."""
+    for frame in reversed(chain):
+        lock = frame.f_locals.get("self") if frame.f_code.co_name == "acquire" else None
+        if isinstance(lock, (trio.Lock, trio.StrictFIFOLock)):
+            return lock.statistics().owner
+    return None
+
+
+def cycles(tasks: list[Task]) -> list[list[int]]:
+    """Circles among tasks that wait, each once, beginning with its lowest number."""
+    waits = {task.id: [*task.waits_for, *([] if task.blocked_by is None else [task.blocked_by])] for task in tasks}
+    found: list[list[int]] = []
+    done: set[int] = set()
+    for start in waits:
+        path: list[int] = []
+        # (a task, the ones it waits for that are still to be followed)
+        left = [(start, iter(waits[start]))] if start not in done else []
+        path += [start] if left else []
+        while left:
+            here, following = left[-1]
+            there = next(following, None)
+            if there is None:
+                done.add(here)
+                left.pop()
+                path.pop()
+            elif there in path:
+                circle = path[path.index(there) :]
+                lowest = circle.index(min(circle))
+                found.append(circle[lowest:] + circle[:lowest])
+            elif there in waits and there not in done:
+                left.append((there, iter(waits[there])))
+                path.append(there)
+    return found
