@@ -36,7 +36,8 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     """
     task = hide_current_task()
     library = sniffio.thread_local.name
-    hooks = sys.get_asyncgen_hooks()
+    # Unpacked: the collector does not look into the object that holds them, and an exception's traceback would keep it for ever.
+    firstiter, finalizer = sys.get_asyncgen_hooks()
     outer = get_running_loop()
     sniffio.thread_local.name = "asyncio"
     sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
@@ -47,6 +48,6 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
         # An exception's traceback keeps this frame, which must not keep what it called.
         del function
         set_running_loop(outer)
-        sys.set_asyncgen_hooks(*hooks)
+        sys.set_asyncgen_hooks(firstiter, finalizer)
         sniffio.thread_local.name = library
         show_task(task)

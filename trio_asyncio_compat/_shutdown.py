@@ -38,7 +38,9 @@ async def _cancel_all(loop: TrioEventLoop) -> None:
             future.cancel("the event loop is shutting down")
         await asyncio.wait(running)
         for future in running:
-            if not future.cancelled() and (exc := future.exception()) is not None:
+            if future.cancelled() or isinstance(exc := future.exception(), (SystemExit, KeyboardInterrupt)):
+                continue  # the latter leave open_loop by themselves
+            if exc is not None:
                 loop.call_exception_handler(
                     {"message": "unhandled exception while the loop was shut down", "exception": exc, "task": future}
                 )
@@ -55,13 +57,12 @@ async def _close_executor(loop: TrioEventLoop) -> None:
 async def _close_transports(loop: TrioEventLoop) -> None:
     for server in list(loop._servers):
         server.close()
-    processes = [transport for transport in loop._processes if transport.get_returncode() is None]
     for transport in [*loop._processes, *loop._pipes]:
         transport.close()
     for transport in list(loop._transports.values()):
         transport.abort()
-    if processes:
-        await asyncio.wait([asyncio.ensure_future(transport._wait()) for transport in processes])
+    if loop._children.running:
+        await asyncio.wait(loop._children.running)
     # connection_lost of the transports is queued now; what their protocols queue in answer comes after.
     for _ in range(2):
         await asyncio.sleep(0)

@@ -1,0 +1,29 @@
+"""Generated asyncio programs behave on our loop as on the standard library's: order, results, exceptions, reports."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from ..support import hang_guard
+from .interpreter import observe
+from .programs import Program, programs
+from .worlds import OURS, on_asyncio
+
+
+def compare(program: Program, worlds: list[str]) -> None:
+    """Assert that `program` cannot tell our loop from asyncio's."""
+    with hang_guard(10):
+        expected = observe(on_asyncio, program)
+        for world in worlds:
+            assert (world, *observe(OURS[world], program)) == (world, *expected)
+
+
+@pytest.mark.parametrize("world", OURS)
+def test_generated_programs_cannot_tell_the_loops_apart(world: str, cheap_collections: None) -> None:
+    @settings(max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(programs)
+    def check(program: Program) -> None:
+        compare(program, [world])
+
+    check()
