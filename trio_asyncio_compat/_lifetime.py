@@ -13,6 +13,7 @@ from ._interrupts import HostedGuard
 from ._loop import DEFAULT_SLICE_LENGTH, TrioEventLoop
 from ._running import running, serving
 from ._shutdown import shut_down
+from ._strict import StrictReports
 from ._waiting import wait_undisturbed
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ async def open_loop(
     task_factory: Any = None,
     poller: Literal["nested", "task"] | None = None,
     slice_length: float = DEFAULT_SLICE_LENGTH,
+    strict: bool = False,
 ) -> AsyncIterator[TrioEventLoop]:
     """Run an asyncio loop for the length of a block of trio code.
 
@@ -43,8 +45,12 @@ async def open_loop(
         debug: asyncio's debug mode; None decides as asyncio does (`-X dev`, `PYTHONASYNCIODEBUG`).
         task_factory: see `asyncio.loop.set_task_factory`.
         poller, slice_length: see `TrioEventLoop`.
+        strict: whatever reaches the loop's exception handler, such as a task's exception that nobody has retrieved, leaves the block as
+            an ExceptionGroup instead of being logged. Each error has a note that says what asyncio would have, the task and where it
+            was made (in debug mode).
 
     Raises:
+        ExceptionGroup: see `strict`; what the block itself raised is in it too.
         SystemExit, KeyboardInterrupt: raised by an asyncio callback or task. The block is cancelled.
         RuntimeError: not inside of trio.
     """
@@ -55,6 +61,7 @@ async def open_loop(
         loop.set_debug(debug)
     loop.set_task_factory(task_factory)
     host = _Host(loop)
+    reports = StrictReports(loop) if strict else None
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -76,6 +83,8 @@ async def open_loop(
         loop._hosted = False
         loop.close()
         error = host.crash or error or interrupted
+        if reports is not None:
+            error = reports.joined(error)
         if error is not None:
             raise error
     finally:

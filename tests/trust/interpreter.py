@@ -389,7 +389,10 @@ class Execution:
         await self._value("drained", writer.drain())
 
     async def do_write_lines(self, k: int) -> None:
-        self._streams[k % 2][1].writelines([b"one\n", bytearray(b"two"), memoryview(b"\n")])
+        writer = self._streams[k % 2][1]
+        # On a closed one asyncio itself fails by an accident of its own in some versions.
+        if not writer.is_closing():
+            writer.writelines([b"one\n", bytearray(b"two"), memoryview(b"\n")])
 
     async def do_read(self, k: int, size: int) -> None:
         reader = self._streams[k % 2][0]
