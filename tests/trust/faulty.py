@@ -101,4 +101,3 @@ ACCEPT_FAULTS: dict[str, list[Step]] = {
     "ECONNABORTED": [errno.ECONNABORTED] * 3,
     "a storm of EAGAIN and EINTR": STORM,
 }
-

@@ -223,5 +223,3 @@ def test_a_descriptor_is_closed_and_its_number_given_out_again(our_run: Run) -> 
         other.close()
 
     our_run(main)
-
-

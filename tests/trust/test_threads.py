@@ -100,7 +100,7 @@ def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> N
     def work(number: int) -> None:
         nonlocal accepted, refused
         while not over.is_set():
-            for loop in list(current):
+            for loop in current:
                 try:
                     loop.call_soon_threadsafe(int)
                     accepted += 1
