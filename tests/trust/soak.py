@@ -1,8 +1,8 @@
 """Load for minutes, on one hosted loop: `python -m tests.trust.soak --minutes 10`.
 
-Clients of several kinds, half of them asyncio tasks and half trio tasks, talk to echo servers of the same loop; every byte is compared. From the
-second half on, memory, descriptors, threads, timers and tasks must not grow. Prints what was done; ends with 1 and says why
-if something is wrong.
+Clients of several kinds, half of them asyncio tasks and half trio tasks, talk to echo servers of the same loop; every byte is
+compared. From the second half on, memory, descriptors, threads, timers and tasks must not grow. Prints what was done; ends with 1 and
+says why if something is wrong.
 """
 
 from __future__ import annotations

@@ -230,8 +230,8 @@ async def a_server_that_accepts() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     kept.append(server)
-    for _ in range(3):
-        kept.append(await asyncio.open_connection(*server.sockets[0].getsockname()))
+    address = server.sockets[0].getsockname()
+    kept.extend([await asyncio.open_connection(*address) for _ in range(3)])
     await _begun(server.serve_forever())
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ..support import Records, Run
+from .descriptions import described, scrubbed
 from .faulty import ACCEPT_FAULTS, FAULTS, FaultySocket
-from .interpreter import described, scrubbed
 from .worlds import OURS, on_asyncio
 
 DATA = hashlib.shake_256(b"faults").digest(400_000)
@@ -187,6 +187,11 @@ def test_a_datagram_endpoint_meets_a_fault(clean: Records, fault: str) -> None:
     all_equal(outcomes(clean, datagrams, DATAGRAM_FAULTS[fault]))
 
 
+def set_once(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 def test_a_descriptor_is_closed_and_its_number_given_out_again(our_run: Run) -> None:
     """Without our being told. asyncio's own selector loses the new descriptor here."""
 
@@ -206,7 +211,7 @@ def test_a_descriptor_is_closed_and_its_number_given_out_again(our_run: Run) -> 
             if again.fileno() != fd:
                 os.dup2(again.fileno(), fd)
             ready: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(fd, lambda ready=ready: ready.done() or ready.set_result(None))
+            loop.add_reader(fd, set_once, ready)
             writer.send(b"x")
             other.send(b"%d," % number)
             await ready

@@ -53,11 +53,10 @@ def test_verification_is_on_by_default(run: Run) -> None:
 
 def test_a_context_is_used_as_it_is_given(run: Run) -> None:
     async def main() -> None:
-        reader = writer = None
         server = await tls_server(ignore)
         context = tls_contexts()[1]
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        reader, writer = await asyncio.open_connection(*address_of(server), ssl=context, server_hostname="localhost")
+        _, writer = await asyncio.open_connection(*address_of(server), ssl=context, server_hostname="localhost")
         tls = writer.get_extra_info("ssl_object")
         assert tls.context is context
         assert tls.version() == "TLSv1.3"
@@ -235,7 +234,7 @@ def test_children_inherit_no_descriptor(run: Run) -> None:
         server = await asyncio.start_server(ignore, "127.0.0.1", 0)
         _, writer = await asyncio.open_connection(*address_of(server))
         endpoint, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
-        options = {"stdout": asyncio.subprocess.PIPE, "close_fds": False}
+        options: dict[str, Any] = {"stdout": asyncio.subprocess.PIPE, "close_fds": False}
         # One lives while the other starts.
         first = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", "input()", stdin=asyncio.subprocess.PIPE, **options)
         second = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", LISTING, **options)

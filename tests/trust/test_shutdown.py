@@ -265,7 +265,26 @@ DRIVEN_ENDS: dict[str, BaseException | None] = {
     "ctrl-c": KeyboardInterrupt(),
 }
 # Those that asyncio.Runner clears away. Transports, servers and children of a driven loop are the program's to close, as in asyncio.
-DRIVEN_STATES = ["nothing", "tasks_that_sleep", "two_thousand_tasks", "tasks_that_have_not_begun", "tasks_that_call_trio_in_finally", "a_task_that_calls_trio", "tasks_that_wait_for_each_other", "a_task_with_a_timeout", "callbacks_that_go_on_for_ever", "timers", "a_timer_that_comes_again_and_again", "a_busy_thread", "idle_threads", "a_reader_on_a_closed_descriptor", "a_reader_that_is_always_ready", "socket_methods_that_wait", "a_signal_handler", "a_finaliser_that_calls_the_loop"]
+DRIVEN_STATES = [
+    "nothing",
+    "tasks_that_sleep",
+    "two_thousand_tasks",
+    "tasks_that_have_not_begun",
+    "tasks_that_call_trio_in_finally",
+    "a_task_that_calls_trio",
+    "tasks_that_wait_for_each_other",
+    "a_task_with_a_timeout",
+    "callbacks_that_go_on_for_ever",
+    "timers",
+    "a_timer_that_comes_again_and_again",
+    "a_busy_thread",
+    "idle_threads",
+    "a_reader_on_a_closed_descriptor",
+    "a_reader_that_is_always_ready",
+    "socket_methods_that_wait",
+    "a_signal_handler",
+    "a_finaliser_that_calls_the_loop",
+]
 
 
 @pytest.mark.parametrize("end", DRIVEN_ENDS)

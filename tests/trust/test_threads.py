@@ -65,8 +65,7 @@ def test_coroutines_from_fifty_threads_all_answer(run: Run) -> None:
         answers: list[int] = []
 
         def work(number: int) -> None:
-            for _ in range(10):
-                answers.append(asyncio.run_coroutine_threadsafe(double(number), loop).result(20))
+            answers.extend(asyncio.run_coroutine_threadsafe(double(number), loop).result(20) for _ in range(10))
 
         assert await loop.run_in_executor(None, in_threads, THREADS, work) == []
         assert sorted(answers) == sorted([2 * number for number in range(THREADS)] * 10)
@@ -95,18 +94,18 @@ def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> N
     """A call either runs or is refused with asyncio's RuntimeError."""
     current: list[TrioEventLoop] = []
     over = threading.Event()
-    accepted = refused = 0
+    accepted = 0
+    refused: set[str] = set()
 
     def work(number: int) -> None:
-        nonlocal accepted, refused
+        nonlocal accepted
         while not over.is_set():
             for loop in current:
                 try:
                     loop.call_soon_threadsafe(int)
                     accepted += 1
                 except RuntimeError as exc:
-                    assert str(exc) == "Event loop is closed"
-                    refused += 1
+                    refused.add(str(exc))
             over.wait(0.0001)
 
     async def hosted() -> None:
@@ -131,6 +130,7 @@ def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> N
         current.clear()
     assert errors == []
     assert accepted
+    assert refused <= {"Event loop is closed"}
 
 
 def test_a_loop_per_thread_in_twenty_threads(our_run: Run) -> None:
@@ -166,11 +166,11 @@ def test_finalisers_call_into_the_loop_whenever_they_run(run: Run) -> None:
             Finalised(lambda: loop.call_later(0, seen.append, "later"))
             Finalised(lambda: loop.call_later(3600, int).cancel())
             Finalised(tasks[number].cancel)
-            Finalised(lambda: future.done() or future.set_result(None))
+            Finalised(future.cancel)
             await asyncio.sleep(0)
         gc.collect()
         await asyncio.wait(tasks)
-        await future
+        assert future.cancelled()
         while len(seen) < 300:
             await asyncio.sleep(0)
         assert {name: seen.count(name) for name in seen} == {"soon": 100, "threadsafe": 100, "later": 100}

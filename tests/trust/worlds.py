@@ -60,7 +60,7 @@ def _driven_by(poller: Poller) -> Callable[[Main, bool], None]:
         # One clock for all drives: time goes on between them.
         clock = MockClock(autojump_threshold=0)
         time = types.SimpleNamespace(monotonic=clock.current_time)
-        with mock.patch.object(_driven, "MonotonicClock", lambda: clock), mock.patch.object(_driven, "time", time):
+        with mock.patch.object(_driven, "MonotonicClock", return_value=clock), mock.patch.object(_driven, "time", time):
             with asyncio.Runner(loop_factory=lambda: TrioEventLoop(poller=poller), debug=debug) as runner:
                 runner.run(main())
 
