@@ -363,8 +363,14 @@ class TrioEventLoop(SelectorLoop):
                 raise
             except BaseException:
                 transport.close()
-                # Not for the transport, which ends only after its pipes, and those may never have been connected.
-                await asyncio.shield(ended)
+                try:
+                    # Not for the transport, which ends only after its pipes, and those may never have been connected.
+                    await asyncio.shield(ended)
+                finally:
+                    process = transport.get_extra_info("subprocess")
+                    for pipe in (process.stdin, process.stdout, process.stderr):
+                        if pipe is not None:
+                            pipe.close()
                 raise
             return transport
 
