@@ -210,8 +210,9 @@ def test_mistakes_are_refused(run: Run) -> None:
 
 def test_a_child_that_somebody_else_has_reaped(our_run: Run) -> None:
     async def main() -> None:
-        child: Any = await asyncio.create_subprocess_exec("true")
-        # As soon as it has ended, before the loop looks.
+        child: Any = await asyncio.create_subprocess_exec("sleep", "60")
+        # It ends now, and is reaped before the loop looks.
+        os.kill(child.pid, signal.SIGKILL)
         os.waitpid(child.pid, 0)
         assert await child.wait() == 255
 

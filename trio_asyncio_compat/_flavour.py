@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import sniffio
+import trio
 
 from ._stdlib import get_running_loop, set_running_loop
 from ._trio_private import hide_current_task, show_task
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ._stdlib import SelectorLoop
 
 
+@trio.lowlevel.enable_ki_protection
 def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     """Call `function` as asyncio code of `loop`, from a step of a trio task; then put everything back.
 
@@ -33,6 +35,8 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     - the async generator hooks. A generator takes the finalizer at its first iteration and keeps it, so switching here is
       enough for each to be finished by the side that began it.
     - asyncio's running loop, which differs from `loop` only while several loops are open in one thread.
+
+    Protected from Ctrl-C, which must not come between two of these.
     """
     task = hide_current_task()
     library = sniffio.thread_local.name

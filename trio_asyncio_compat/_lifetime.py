@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@contextlib.asynccontextmanager
-@trio.lowlevel.enable_ki_protection
-async def open_loop(
+def open_loop(
     *,
     debug: bool | None = None,
     task_factory: Any = None,
     poller: Literal["nested", "task"] | None = None,
     slice_length: float = DEFAULT_SLICE_LENGTH,
     strict: bool = False,
-) -> AsyncIterator[TrioEventLoop]:
+) -> contextlib.AbstractAsyncContextManager[TrioEventLoop]:
     """Run an asyncio loop for the length of a block of trio code.
 
     Inside, `asyncio.get_running_loop()` finds the loop, synchronous functions of asyncio work as they do in asyncio code, and
@@ -54,6 +52,33 @@ async def open_loop(
         SystemExit, KeyboardInterrupt: raised by an asyncio callback or task. The block is cancelled.
         RuntimeError: not inside of trio.
     """
+    return _Protected(_hosted(debug, task_factory, poller, slice_length, strict))
+
+
+class _Protected(contextlib.AbstractAsyncContextManager["TrioEventLoop", "bool | None"]):
+    """A context manager whose coming and going Ctrl-C does not interrupt.
+
+    Those of `contextlib` are code like any other: a KeyboardInterrupt on the way into the generator would leave it unfinished, and
+    the run would wait for its nursery for ever.
+    """
+
+    def __init__(self, manager: contextlib.AbstractAsyncContextManager[TrioEventLoop, bool | None]) -> None:
+        self._manager = manager
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> TrioEventLoop:
+        return await self._manager.__aenter__()
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, *exc_info: Any) -> bool | None:
+        return await self._manager.__aexit__(*exc_info)
+
+
+@contextlib.asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def _hosted(
+    debug: bool | None, task_factory: Any, poller: Literal["nested", "task"] | None, slice_length: float, strict: bool
+) -> AsyncIterator[TrioEventLoop]:
     if not trio.lowlevel.in_trio_task():
         raise RuntimeError("open_loop() works inside of trio: call it in a function that trio.run() runs, or use trio_asyncio_compat.run()")
     loop = TrioEventLoop(poller=poller, slice_length=slice_length)
