@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import sniffio
+import trio
 
 from ._stdlib import get_running_loop, set_running_loop, swap_current_task
 from ._trio_private import hide_current_task, show_task
@@ -17,14 +18,13 @@ from ._trio_private import hide_current_task, show_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import trio
-
     from ._loop import TrioEventLoop
     from ._stdlib import SelectorLoop
 
 T = TypeVar("T")
 
 
+@trio.lowlevel.enable_ki_protection
 def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     """Call `function` as asyncio code of `loop`, from a step of a trio task; then put everything back.
 
@@ -39,10 +39,13 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
       enough for each to be finished by the side that began it.
     - asyncio's running loop, which differs from `loop` only while several loops are open in one thread.
     - asyncio's current task, which there is if the trio task runs flavour-free code.
+
+    Protected from Ctrl-C, which must not come between two of these.
     """
     task = hide_current_task()
     library = sniffio.thread_local.name
-    hooks = sys.get_asyncgen_hooks()
+    # Unpacked: the collector does not look into the object that holds them, and an exception's traceback would keep it for ever.
+    firstiter, finalizer = sys.get_asyncgen_hooks()
     outer = get_running_loop()
     sniffio.thread_local.name = "asyncio"
     sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
@@ -61,16 +64,17 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
         del aio_task
         if outer is not loop:
             set_running_loop(outer)
-        sys.set_asyncgen_hooks(*hooks)
+        sys.set_asyncgen_hooks(firstiter, finalizer)
         sniffio.thread_local.name = library
         show_task(task)
 
 
+@trio.lowlevel.enable_ki_protection
 def run_as_trio(loop: TrioEventLoop, task: trio.lowlevel.Task, function: Callable[[], T]) -> T:
     """Call `function` as trio code of `task`, which is parked, from asyncio code; then put everything back. See `run_as_asyncio`."""
     outer = hide_current_task()
     library = sniffio.thread_local.name
-    hooks = sys.get_asyncgen_hooks()
+    firstiter, finalizer = sys.get_asyncgen_hooks()
     aio_task = swap_current_task(loop, None)
     show_task(task)
     sniffio.thread_local.name = "trio"
@@ -80,7 +84,7 @@ def run_as_trio(loop: TrioEventLoop, task: trio.lowlevel.Task, function: Callabl
     finally:
         # As in `run_as_asyncio`.
         del function
-        sys.set_asyncgen_hooks(*hooks)
+        sys.set_asyncgen_hooks(firstiter, finalizer)
         sniffio.thread_local.name = library
         hide_current_task()
         show_task(outer)

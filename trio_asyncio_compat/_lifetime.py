@@ -13,6 +13,7 @@ from ._interrupts import HostedGuard
 from ._loop import DEFAULT_SLICE_LENGTH, TrioEventLoop
 from ._running import running, serving
 from ._shutdown import shut_down
+from ._strict import StrictReports
 from ._waiting import wait_undisturbed
 from ._wrong_flavour import explain
 
@@ -22,16 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@contextlib.asynccontextmanager
-@trio.lowlevel.enable_ki_protection
-async def open_loop(
+def open_loop(
     *,
     debug: bool | None = None,
     task_factory: Any = None,
     poller: Literal["nested", "task"] | None = None,
     slice_length: float = DEFAULT_SLICE_LENGTH,
     queue_len: int | None = None,
-) -> AsyncIterator[TrioEventLoop]:
+    strict: bool = False,
+) -> contextlib.AbstractAsyncContextManager[TrioEventLoop]:
     """Run an asyncio loop for the length of a block of trio code.
 
     Inside, `asyncio.get_running_loop()` finds the loop, synchronous functions of asyncio work as they do in asyncio code, and
@@ -46,11 +46,42 @@ async def open_loop(
         task_factory: see `asyncio.loop.set_task_factory`.
         poller, slice_length: see `TrioEventLoop`.
         queue_len: has no effect; trio-asyncio's callers give it. The queue of callbacks is as long as it needs to be.
+        strict: whatever reaches the loop's exception handler, such as a task's exception that nobody has retrieved, leaves the block as
+            an ExceptionGroup instead of being logged. Each error has a note that says what asyncio would have, the task and where it
+            was made (in debug mode).
 
     Raises:
+        ExceptionGroup: see `strict`; what the block itself raised is in it too.
         SystemExit, KeyboardInterrupt: raised by an asyncio callback or task. The block is cancelled.
         RuntimeError: not inside of trio.
     """
+    return _Protected(_hosted(debug, task_factory, poller, slice_length, strict))
+
+
+class _Protected(contextlib.AbstractAsyncContextManager["TrioEventLoop", "bool | None"]):
+    """A context manager whose coming and going Ctrl-C does not interrupt.
+
+    Those of `contextlib` are code like any other: a KeyboardInterrupt on the way into the generator would leave it unfinished, and
+    the run would wait for its nursery for ever.
+    """
+
+    def __init__(self, manager: contextlib.AbstractAsyncContextManager[TrioEventLoop, bool | None]) -> None:
+        self._manager = manager
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> TrioEventLoop:
+        return await self._manager.__aenter__()
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(self, *exc_info: Any) -> bool | None:
+        return await self._manager.__aexit__(*exc_info)
+
+
+@contextlib.asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def _hosted(
+    debug: bool | None, task_factory: Any, poller: Literal["nested", "task"] | None, slice_length: float, strict: bool
+) -> AsyncIterator[TrioEventLoop]:
     if not trio.lowlevel.in_trio_task():
         raise RuntimeError("open_loop() works inside of trio: call it in a function that trio.run() runs, or use trio_asyncio_compat.run()")
     loop = TrioEventLoop(poller=poller, slice_length=slice_length)
@@ -58,6 +89,7 @@ async def open_loop(
         loop.set_debug(debug)
     loop.set_task_factory(task_factory)
     host = _Host(loop)
+    reports = StrictReports(loop) if strict else None
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -73,12 +105,16 @@ async def open_loop(
                 except BaseException as exc:
                     error = exc
                 interrupted = await host.close(nursery)
+            for scope in list(loop._carried):
+                scope.cancel("the event loop has ended")
             # Those that are left have been told to end. Waiting in the nursery's own exit would let Ctrl-C in.
             while nursery.child_tasks:
                 await trio.lowlevel.cancel_shielded_checkpoint()
         loop._hosted = False
         loop.close()
         error = host.crash or error or interrupted
+        if reports is not None:
+            error = reports.joined(error)
         if error is not None:
             explain(error)
             raise error

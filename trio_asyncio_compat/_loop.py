@@ -446,14 +446,21 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, SelectorLoop):
                 self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **options
             )
             self._processes.add(transport)
-            self._children.notify_exit(transport.get_pid(), transport._process_exited)
+            ended = self._children.notify_exit(transport.get_pid(), transport._process_exited)
             try:
                 await waiter
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException:
                 transport.close()
-                await asyncio.shield(transport._wait())
+                try:
+                    # Not for the transport, which ends only after its pipes, and those may never have been connected.
+                    await asyncio.shield(ended)
+                finally:
+                    process = transport.get_extra_info("subprocess")
+                    for pipe in (process.stdin, process.stdout, process.stderr):
+                        if pipe is not None:
+                            pipe.close()
                 raise
             return transport
 

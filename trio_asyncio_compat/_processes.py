@@ -27,24 +27,38 @@ UNKNOWN_STATUS = 255
 class Children:
     """The child processes of one loop that are still running.
 
-    Invariant: the pidfds are open and have a reader in the loop.
+    Invariants: the pidfds are open and have a reader in the loop; `running` has a future, not done, for each child.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._by_pidfd: dict[int, tuple[int, Callable[[int], object]]] = {}
+        self.running: set[asyncio.Future[None]] = set()
 
-    def notify_exit(self, pid: int, exited: Callable[[int], object]) -> None:
-        """Call `exited(returncode)` in the loop once the child `pid` has ended."""
+    def notify_exit(self, pid: int, process_exited: Callable[[int], object]) -> asyncio.Future[None]:
+        """Call `process_exited(returncode)` in the loop once the child `pid` has ended; the future is done then.
+
+        It is done whatever becomes of the child's pipes, for which the standard library's transport waits too.
+        """
+        ended: asyncio.Future[None] = self._loop.create_future()
+        self.running.add(ended)
+
+        def exited(returncode: int) -> None:
+            self.running.discard(ended)
+            if not ended.done():
+                ended.set_result(None)
+            process_exited(returncode)
+
         try:
             pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):
             # No such call on this system, or no descriptor left.
             self._wait_in_thread(pid, exited)
-            return
+            return ended
 
         self._loop.add_reader(pidfd, self._reap, pidfd)
         self._by_pidfd[pidfd] = (pid, exited)
+        return ended
 
     def reap_ended(self) -> None:
         """Reap the children that have ended already.

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 def running(loop: TrioEventLoop, guard: InterruptGuard, clock: Callable[[], float]) -> Iterator[None]:
     """`loop` runs in this thread, by `clock`, with `guard` on Ctrl-C."""
     _fork.register()
-    loop._guard = guard
-    loop._scheduler.time = clock
-    loop._thread_id = threading.get_ident()
-    loop._set_coroutine_origin_tracking(loop._debug)
+    # First, and removed last: in between, Ctrl-C waits for a safe point.
     guard.install()
     try:
+        loop._guard = guard
+        loop._scheduler.time = clock
+        loop._thread_id = threading.get_ident()
+        loop._set_coroutine_origin_tracking(loop._debug)
         yield
     finally:
         loop._scheduler.stopping = False

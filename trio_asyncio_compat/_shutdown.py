@@ -52,9 +52,9 @@ async def _cancel_all(loop: TrioEventLoop, given_up: set[asyncio.Future[Any]]) -
             future.cancel("the event loop is shutting down")
         await asyncio.wait(running)
         for future in running:
-            exc = None if future.cancelled() else future.exception()
-            # Those two have ended the pump, and leave `open_loop`.
-            if exc is not None and not isinstance(exc, (SystemExit, KeyboardInterrupt)):
+            if future.cancelled() or isinstance(exc := future.exception(), (SystemExit, KeyboardInterrupt)):
+                continue  # the latter leave open_loop by themselves
+            if exc is not None:
                 loop.call_exception_handler(
                     {"message": "unhandled exception while the loop was shut down", "exception": exc, "task": future}
                 )
@@ -71,13 +71,12 @@ async def _close_executor(loop: TrioEventLoop) -> None:
 async def _close_transports(loop: TrioEventLoop) -> None:
     for server in list(loop._servers):
         server.close()
-    processes = [transport for transport in loop._processes if transport.get_returncode() is None]
     for transport in [*loop._processes, *loop._pipes]:
         transport.close()
     for transport in [*loop._transports.values(), *loop._streams]:
         transport.abort()
-    if processes:
-        await asyncio.wait([asyncio.ensure_future(transport._wait()) for transport in processes])
+    if loop._children.running:
+        await asyncio.wait(loop._children.running)
     # connection_lost of the transports is queued now; what their protocols queue in answer comes after.
     for _ in range(2):
         await asyncio.sleep(0)

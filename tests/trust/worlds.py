@@ -1,0 +1,87 @@
+"""The loops that programs are compared on, each in virtual time.
+
+The standard library's loop gets a selector that never waits for a timer but moves the clock to it, which is what trio's
+`MockClock` does for ours. A driven loop of ours normally has the system's clock, so that is replaced here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import types
+from collections.abc import Callable, Coroutine
+from typing import Any
+from unittest import mock
+
+import trio
+from trio.testing import MockClock
+
+from trio_asyncio_compat import TrioEventLoop, _driven, aio_as_trio, open_loop
+
+from ..support import Poller
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Moves the clock instead of waiting."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            return super().select(None)
+        self.now += max(timeout, 0)
+        return []
+
+
+class VirtualSelectorLoop(asyncio.SelectorEventLoop):
+    """The standard library's loop in virtual time."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def on_asyncio(main: Main, debug: bool) -> None:
+    """Run `main` on the standard library's loop."""
+    with asyncio.Runner(loop_factory=VirtualSelectorLoop, debug=debug) as runner:
+        runner.run(main())
+
+
+def _driven_by(poller: Poller) -> Callable[[Main, bool], None]:
+    def run(main: Main, debug: bool) -> None:
+        # One clock for all drives: time goes on between them.
+        clock = MockClock(autojump_threshold=0)
+        time = types.SimpleNamespace(monotonic=clock.current_time)
+        with mock.patch.object(_driven, "MonotonicClock", return_value=clock), mock.patch.object(_driven, "time", time):
+            with asyncio.Runner(loop_factory=lambda: TrioEventLoop(poller=poller), debug=debug) as runner:
+                runner.run(main())
+
+    return run
+
+
+def _hosted_by(poller: Poller) -> Callable[[Main, bool], None]:
+    def run(main: Main, debug: bool) -> None:
+        async def host() -> None:
+            async with open_loop(poller=poller, debug=debug):
+                await aio_as_trio(main)()
+
+        trio.run(host, clock=MockClock(autojump_threshold=0))
+
+    return run
+
+
+# Another way to run an asyncio-flavoured main function is another row: an adapter of the border, a flavour-free task.
+OURS: dict[str, Callable[[Main, bool], None]] = {
+    "driven-nested": _driven_by("nested"),
+    "driven-task": _driven_by("task"),
+    "hosted-nested": _hosted_by("nested"),
+    "hosted-task": _hosted_by("task"),
+}

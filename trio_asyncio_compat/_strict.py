@@ -1,0 +1,60 @@
+"""`open_loop(strict=True)`: what asyncio would only log leaves the block as an ExceptionGroup.
+
+asyncio reports most of it when the task or future is collected, which a cycle may put off; so what is still there is
+collected once when the loop has closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import traceback
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._loop import TrioEventLoop
+
+
+class UnhandledError(Exception):
+    """What reached the exception handler of a strict loop without an exception of its own."""
+
+
+class StrictReports:
+    """The exception handler of one strict loop, and what has reached it.
+
+    A handler that the program sets takes the place of this one, as it takes the place of the log.
+    """
+
+    def __init__(self, loop: TrioEventLoop) -> None:
+        self._errors: list[BaseException] = []
+        loop.set_exception_handler(self._report)
+
+    def joined(self, error: BaseException | None) -> BaseException | None:
+        """What is to leave the block that ended with `error`, now that the loop is closed."""
+        gc.collect()
+        errors, self._errors = self._errors, []
+        if not errors:
+            return error
+        if error is not None and error not in errors:
+            errors.insert(0, error)
+        return BaseExceptionGroup("unhandled errors in a strict asyncio loop", errors)
+
+    def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception") or UnhandledError(context["message"])
+        error.add_note(_described(context))
+        if error not in self._errors:
+            self._errors.append(error)
+
+
+def _described(context: dict[str, Any]) -> str:
+    lines = [context["message"]]
+    future = context.get("task") or context.get("future")
+    if isinstance(future, asyncio.Task):
+        lines.append(f"task: {future.get_name()}, of {future.get_coro()!r}")
+    elif "handle" in context:
+        lines.append(f"callback: {context['handle']!r}")
+    # Known in debug mode.
+    made = context.get("source_traceback") or getattr(future, "_source_traceback", None)
+    if made:
+        lines.append("made at (most recent call last):\n" + "".join(traceback.format_list(made)).rstrip())
+    return "\n".join(lines)
