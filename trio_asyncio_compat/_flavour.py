@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from ._stdlib import SelectorLoop
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 
 def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
     """Call `function` as asyncio code of `loop`, from a step of a trio task; then put everything back.

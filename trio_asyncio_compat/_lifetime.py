@@ -13,10 +13,14 @@ from ._interrupts import HostedGuard
 from ._loop import DEFAULT_SLICE_LENGTH, TrioEventLoop
 from ._running import running, serving
 from ._shutdown import shut_down
+from ._tracebacks import tidy
 from ._waiting import wait_undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
 
 T = TypeVar("T")
 
@@ -79,6 +83,7 @@ async def open_loop(
         loop.close()
         error = host.crash or error or interrupted
         if error is not None:
+            tidy(error)
             raise error
     finally:
         del error
@@ -166,6 +171,9 @@ def run(
 
     try:
         return trio.run(main, **options)
+    except BaseException as exc:
+        tidy(exc)
+        raise
     finally:
         if inspect.iscoroutine(fn):
             # Not begun, if trio could not start.
