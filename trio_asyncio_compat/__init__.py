@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._hang import HangError
 from ._instruments import LoopInstrument, LoopStatistics
 from ._lifetime import open_loop, run
 from ._loop import TrioEventLoop, new_event_loop
@@ -30,6 +31,7 @@ BaseTrioEventLoop = TrioEventLoop
 __all__ = [
     "BaseTrioEventLoop",
     "EventLoopPolicy",
+    "HangError",
     "LoopInstrument",
     "LoopStatistics",
     "TrioAsyncioDeprecationWarning",

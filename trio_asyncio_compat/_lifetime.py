@@ -140,6 +140,7 @@ def run(
     *args: Any,
     debug: bool | None = None,
     queue_len: int | None = None,
+    deadlock_after: float | None = None,
     **options: Any,
 ) -> T:
     """`trio.run` with a loop open: the main function of a program that uses both libraries.
@@ -148,10 +149,15 @@ def run(
         fn: an async function, called with `args`. It is flavour-free: it may await trio and asyncio (see `allow_asyncio`). Or a
             coroutine object of asyncio, as `asyncio.run` takes it, which becomes a task of the loop.
         debug, queue_len: see `open_loop`.
+        deadlock_after: fail with `HangError`, which shows the task tree, when nothing has moved in either world for so many
+            seconds of real time and no timer is pending, or when one callback or step takes so long (then the tree is also printed at
+            once, and the error comes when that ends). Waiting for the network or for a thread counts as hanging, since nobody can
+            know whether it is going to end: for tests and for finding bugs, not for servers.
         options: for `trio.run`: `clock`, `instruments`, ...
 
     Raises what the function raises, as it is. TypeError for anything but an async function or a coroutine object.
     """
+    from ._hang import fail_on_hang
     from .border.flavour_free import allow_asyncio
     from .border.to_asyncio import aio_as_trio
 
@@ -163,11 +169,10 @@ def run(
         raise TypeError(f"run() takes an async function or a coroutine object, not {fn!r}")
 
     async def main() -> T:
-        async with open_loop(debug=debug):
-            if inspect.iscoroutine(fn):
-                result: T = await aio_as_trio(fn)
-                return result
-            return await allow_asyncio(fn, *args)
+        with fail_on_hang(deadlock_after):
+            async with open_loop(debug=debug):
+                result: T = await (aio_as_trio(fn) if inspect.iscoroutine(fn) else allow_asyncio(fn, *args))
+        return result
 
     try:
         return trio.run(main, **options)

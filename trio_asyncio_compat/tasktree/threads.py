@@ -40,6 +40,8 @@ class ThreadsAtWork:
                     function = getattr(frame.f_locals.get("self"), "fn", None)
                 elif not _is_on_the_way(frame):
                     break
+            if job is not None and job.future.done() and not job.future.cancelled():
+                continue  # on its way back from there
             if function is not None and not is_ours(getattr(getattr(function, "__code__", None), "co_filename", "")):
                 inside = next((i for i, frame in enumerate(stack) if not _is_on_the_way(frame)), len(stack))
                 self._found.append((thread.name, function, stack[inside:], job))
