@@ -340,6 +340,41 @@ def test_a_thread_sees_a_callback_that_blocks(our_run: Run) -> None:
     assert visible(task.frames)[:2] == ["main", "blocks"]
 
 
+def test_a_thread_may_look_again_and_again_while_everything_moves(our_run: Run) -> None:
+    looks = 100
+    errors: list[BaseException] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        try:
+            for _ in range(looks):
+                format_task_tree()
+        except BaseException as exc:
+            errors.append(exc)
+        finally:
+            over.set()
+
+    async def there_and_back() -> None:
+        await trio.lowlevel.checkpoint()
+        await aio_as_trio(asyncio.sleep)(0)
+
+    async def main() -> int:
+        thread = threading.Thread(target=watch)
+        thread.start()
+        rounds = 0
+        while not over.is_set():
+            rounds += 1
+            async with asyncio.TaskGroup() as group, asyncio.timeout(60):
+                for _ in range(5):
+                    group.create_task(trio_as_aio(there_and_back)())
+                await asyncio.to_thread(int)
+        thread.join()
+        return rounds
+
+    assert our_run(main) > 1
+    assert errors == []
+
+
 def test_two_runs_in_two_threads_are_two_trees(our_run: Run) -> None:
     async def main() -> TaskTree:
         entered, over = threading.Event(), trio.Event()

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .tasktree import format_task_tree
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -85,7 +83,7 @@ class _HangFinder(trio.abc.Instrument):
                 return
             if self._is_over(self._step_since):
                 message = f"a step of a task, or a callback, has taken more than {self._seconds} s"
-                error = self._error = HangError(message, format_task_tree())
+                error = self._error = HangError(message, _tree())
                 # It cannot be interrupted, and may never end.
                 sys.stderr.write(f"{error}")
                 sys.stderr.flush()
@@ -96,8 +94,15 @@ class _HangFinder(trio.abc.Instrument):
         return since is not None and time.monotonic() - since >= self._seconds
 
     def _fail(self, message: str) -> None:
-        self._error = HangError(message, format_task_tree())
+        self._error = HangError(message, _tree())
         self._scope.cancel(message)
+
+
+def _tree() -> str:
+    # Here, since few programs ever need it.
+    from .tasktree import format_task_tree
+
+    return format_task_tree()
 
 
 @contextlib.contextmanager

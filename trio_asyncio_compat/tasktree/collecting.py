@@ -50,7 +50,7 @@ class _Collector:
 
     def __init__(self) -> None:
         self._stacks = Stacks()
-        self._loops = {loop._nursery: loop for loop in list(_current_loop.open_in_process) if loop._nursery is not None}
+        self._loops = {nursery: loop for loop in list(_current_loop.open_in_process) if (nursery := loop._nursery) is not None}
         self._waiting = Waiting(list(self._loops.values()))
         self._tasks: dict[Any, Task] = {}
         self._count = 0
@@ -67,10 +67,12 @@ class _Collector:
             tree.runs.append(run)
             for nursery in root.child_nurseries:
                 run.tasks += [self._trio_task(task) for task in _in_order(nursery.child_tasks)]
-        for loop in self._loops.values():
-            self._asyncio_tasks(loop)
+        for nursery, loop in self._loops.items():
+            self._asyncio_tasks(loop, self._tasks.get(nursery.parent_task))
         self._link()
-        tree.threads = self._threads.describe({future: self._tasks[task].id for future, task in self._waiting.waiter_of_future.items()})
+        # A task that has ended while this was collected has no entry: with another thread's, that may be at any point.
+        waiters = self._waiting.waiter_of_future.items()
+        tree.threads = self._threads.describe({future: self._tasks[task].id for future, task in waiters if task in self._tasks})
         tree.cycles = cycles(tree.tasks())
         return tree
 
@@ -125,11 +127,10 @@ class _Collector:
             if call is not None:
                 self._waiting.carried[call.scope] = task
 
-    def _asyncio_tasks(self, loop: TrioEventLoop) -> None:
-        parent = self._tasks.get(loop._nursery.parent_task) if loop._nursery is not None else None
-        if parent is None:
+    def _asyncio_tasks(self, loop: TrioEventLoop, parent: Task | None) -> None:
+        nursery = self._nursery_of_loop.get(loop)
+        if parent is None or nursery is None:
             return
-        nursery = self._nursery_of_loop[loop]
         running = asyncio.current_task(loop)
         for task in sorted(asyncio.all_tasks(loop), key=_number):
             if task in self._tasks:

@@ -77,7 +77,8 @@ def await_chain(awaitable: Any, stacks: Stacks) -> list[types.FrameType]:
             frames.append(frame)
             if frame.f_code is _DRIVES_BODY:
                 # It steps the body by hand, so no chain leads there.
-                following = frame.f_locals["self"].get_coro()
+                task = frame.f_locals.get("self")
+                following = None if task is None else task.get_coro()
         awaitable = following
     return frames
 

@@ -32,8 +32,8 @@ class ThreadsAtWork:
             function = job = None
             for frame in stack:
                 if frame.f_code is _Job.run.__code__:
-                    job = frame.f_locals["self"]
-                    function = job.function
+                    job = frame.f_locals.get("self")
+                    function = getattr(job, "function", None)
                 elif _is_trio(frame) and frame.f_code.co_name == "worker_fn":
                     function = frame.f_locals.get("sync_fn")
                 elif frame.f_code.co_filename == _EXECUTOR and frame.f_code.co_name == "run":
