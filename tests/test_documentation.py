@@ -26,7 +26,7 @@ def blocks(language: str) -> list[object]:
 
 def test_blocks_are_of_known_kinds() -> None:
     kinds = {match[1] for page in PAGES for match in BLOCK.finditer(page.read_text())}
-    assert kinds <= {"python", "console"}
+    assert kinds <= {"python", "console", "text"}
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,41 @@ def test_a_thread_sees_a_callback_that_blocks(our_run: Run) -> None:
     assert visible(task.frames)[:2] == ["main", "blocks"]
 
 
+def test_a_thread_may_look_again_and_again_while_everything_moves(our_run: Run) -> None:
+    looks = 100
+    errors: list[BaseException] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        try:
+            for _ in range(looks):
+                format_task_tree()
+        except BaseException as exc:
+            errors.append(exc)
+        finally:
+            over.set()
+
+    async def there_and_back() -> None:
+        await trio.lowlevel.checkpoint()
+        await aio_as_trio(asyncio.sleep)(0)
+
+    async def main() -> int:
+        thread = threading.Thread(target=watch)
+        thread.start()
+        rounds = 0
+        while not over.is_set():
+            rounds += 1
+            async with asyncio.TaskGroup() as group, asyncio.timeout(60):
+                for _ in range(5):
+                    group.create_task(trio_as_aio(there_and_back)())
+                await asyncio.to_thread(int)
+        thread.join()
+        return rounds
+
+    assert our_run(main) > 1
+    assert errors == []
+
+
 def test_two_runs_in_two_threads_are_two_trees(our_run: Run) -> None:
     async def main() -> TaskTree:
         entered, over = threading.Event(), trio.Event()
@@ -623,20 +658,41 @@ def test_a_program_that_hangs_shows_where_on_a_signal_and_goes_on(tmp_path: Path
             process.kill()
 
 
-def test_a_signal_prints_the_tree_in_any_step(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def sigterm() -> Iterator[signal.Signals]:
+    """A signal whose handler is put back."""
     before = signal.getsignal(signal.SIGTERM)
+    yield signal.SIGTERM
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_prints_the_tree_in_any_step(sigterm: signal.Signals) -> None:
     file = io.StringIO()
 
     async def main() -> None:
-        print_on_signal(signal.SIGTERM, file)
-        signal.raise_signal(signal.SIGTERM)
+        print_on_signal(sigterm, file)
+        signal.raise_signal(sigterm)
         await trio.sleep(0)
 
-    try:
-        run(main)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    run(main)
     assert "main" in file.getvalue()
+
+
+@pytest.mark.parametrize(("error", "printed"), [(RuntimeError("reentrant call"), "trio run in"), (OSError("disk full"), "disk full")])
+def test_a_file_that_cannot_be_written_to_does_not_stop_the_program(
+    error: Exception, printed: str, sigterm: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    async def main() -> str:
+        print_on_signal(sigterm, Broken())
+        signal.raise_signal(sigterm)
+        return "went on"
+
+    assert run(main) == "went on"
+    assert printed in capfd.readouterr().err
 
 
 def test_print_on_signal_is_for_the_main_thread() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._hang import HangError
 from ._instruments import LoopInstrument, LoopStatistics
 from ._lifetime import open_loop, run
 from ._loop import TrioEventLoop, new_event_loop
@@ -34,6 +35,7 @@ __all__ = [
     "BaseTrioEventLoop",
     "EventLoopPolicy",
     "HalfCloseableTransportStream",
+    "HangError",
     "LoopInstrument",
     "LoopStatistics",
     "StreamTransport",

@@ -41,12 +41,12 @@ class Callers:
     def __init__(self, loop: TrioEventLoop, nursery: trio.Nursery) -> None:
         self._loop = loop
         self._nursery = nursery
-        self._idle: list[_Caller] = []
+        self._idle: list[Caller] = []
         self.open = True
 
     def start(self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> TrioCall:
         """Call the function in a trio task, soon."""
-        caller = _Caller(self)
+        caller = Caller(self)
         call = caller.call = TrioCall(self._loop, caller.scope, async_fn, args)
         call.context.run(functools.partial(self._nursery.start_soon, caller.run, name=call.name))
         return call
@@ -61,7 +61,7 @@ class Callers:
         caller.begin(call)
         return call
 
-    def put_back(self, caller: _Caller) -> bool:
+    def put_back(self, caller: Caller) -> bool:
         """`caller` has made its call; tell whether it is to wait for another."""
         if not self.open or len(self._idle) >= MAX_IDLE:
             return False
@@ -75,34 +75,33 @@ class Callers:
             self._idle.pop().end()
 
 
-class _Caller:
+class Caller:
     """One trio task that makes calls.
 
     It stands in a shielded scope, since what is around the loop (a cancelled open_loop) must not cut a call: that follows the asyncio task
     that awaits it, which may need it to unwind. To cancel the call cancels the scope; the caller then takes a new one.
 
-    Invariants: `_coroutine` is the call that is being made. It was begun by `begin`, outside of the task's own steps, while the task was
+    Invariants: `coroutine` is the call that is being made. It was begun by `begin`, outside of the task's own steps, while the task was
     parked; what the call then waits for is what the task is parked in.
     """
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self.scope = trio.CancelScope(shield=True)
-        # For `run`, to begin with.
+        # The call that is being made; of a caller that has not started yet, the one that it is to make first.
         self.call: TrioCall | None = None
         self._task: trio.lowlevel.Task | None = None
-        self._coroutine: Coroutine[Any, Any, None] | None = None
+        self.coroutine: Coroutine[Any, Any, None] | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """The task."""
         task = self._task = trio.lowlevel.current_task()
-        call, self.call = self.call, None
-        if call is None:
+        if self.call is None:
             raise RuntimeError("a caller is started with its first call")
         with self.scope:
-            await call.run()
-        del call
+            await self.call.run()
+        self.call = None
         waits = True
         while waits:
             self.scope = trio.CancelScope(shield=True)
@@ -114,6 +113,7 @@ class _Caller:
         """Make the first step of `call`, in the name of the parked task."""
         task = self._parked()
         task.context, task.name = call.context, call.name
+        self.call = call
         coroutine = call.run()
         step = functools.partial(call.context.run, coroutine.send, None)
         try:
@@ -123,7 +123,7 @@ class _Caller:
             if self.scope.cancel_called or not self._callers.put_back(self):
                 self.end()
         else:
-            self._coroutine = coroutine
+            self.coroutine = coroutine
             if not park_in(task, trap):
                 # Nothing that trio knows: it shall say so itself.
                 trio.lowlevel.reschedule(task, outcome.Value(_Unknown(trap)))
@@ -138,7 +138,7 @@ class _Caller:
         return self._task
 
     def _ended(self, task: trio.lowlevel.Task) -> None:
-        self._coroutine = None
+        self.call = self.coroutine = None
         # What belongs to the call is not kept.
         task.context, task.name = _NO_CONTEXT, IDLE
 
@@ -149,7 +149,7 @@ class _Caller:
         task = self._parked()
         while True:
             received: Any = yield from outcome.acapture(trio.lowlevel.wait_task_rescheduled, _cannot_be_aborted).__await__()
-            coroutine = self._coroutine
+            coroutine = self.coroutine
             if coroutine is None:
                 return self._callers.open
             method: Callable[[Any], Any] = coroutine.send

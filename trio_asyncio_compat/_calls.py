@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ._loop import TrioEventLoop
     from .border.cancellation import Outcome
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 
 class TrioFuture(asyncio.Future[Any]):
     """The outcome of trio code, as a Future that is resolved only when that has really finished.

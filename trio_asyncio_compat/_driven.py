@@ -14,6 +14,9 @@ from ._running import running, serving
 if TYPE_CHECKING:
     from ._loop import TrioEventLoop
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 
 class MonotonicClock(trio.abc.Clock):
     """`time.monotonic()` as trio's clock: time goes on evenly over several drives of a loop, and between them."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ._loop import TrioEventLoop
     from ._stdlib import SelectorLoop
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 T = TypeVar("T")
 
 

@@ -14,11 +14,15 @@ from ._loop import DEFAULT_SLICE_LENGTH, TrioEventLoop
 from ._running import running, serving
 from ._shutdown import shut_down
 from ._strict import StrictReports
+from ._tracebacks import tidy
 from ._waiting import wait_undisturbed
 from ._wrong_flavour import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
 
 T = TypeVar("T")
 
@@ -117,6 +121,7 @@ async def _hosted(
             error = reports.joined(error)
         if error is not None:
             explain(error)
+            tidy(error)
             raise error
     finally:
         del error
@@ -179,6 +184,7 @@ def run(
     *args: Any,
     debug: bool | None = None,
     queue_len: int | None = None,
+    deadlock_after: float | None = None,
     **options: Any,
 ) -> T:
     """`trio.run` with a loop open: the main function of a program that uses both libraries.
@@ -187,10 +193,15 @@ def run(
         fn: an async function, called with `args`. It is flavour-free: it may await trio and asyncio (see `allow_asyncio`). Or a
             coroutine object of asyncio, as `asyncio.run` takes it, which becomes a task of the loop.
         debug, queue_len: see `open_loop`.
+        deadlock_after: fail with `HangError`, which shows the task tree, when nothing has moved in either world for so many
+            seconds of real time and no timer is pending, or when one callback or step takes so long (then the tree is also printed at
+            once, and the error comes when that ends). Waiting for the network or for a thread counts as hanging, since nobody can
+            know whether it is going to end: for tests and for finding bugs, not for servers.
         options: for `trio.run`: `clock`, `instruments`, ...
 
     Raises what the function raises, as it is. TypeError for anything but an async function or a coroutine object.
     """
+    from ._hang import fail_on_hang
     from .border.flavour_free import allow_asyncio
     from .border.to_asyncio import aio_as_trio
 
@@ -202,14 +213,16 @@ def run(
         raise TypeError(f"run() takes an async function or a coroutine object, not {fn!r}")
 
     async def main() -> T:
-        async with open_loop(debug=debug):
-            if inspect.iscoroutine(fn):
-                result: T = await aio_as_trio(fn)
-                return result
-            return await allow_asyncio(fn, *args)
+        with fail_on_hang(deadlock_after):
+            async with open_loop(debug=debug):
+                result: T = await (aio_as_trio(fn) if inspect.iscoroutine(fn) else allow_asyncio(fn, *args))
+        return result
 
     try:
         return trio.run(main, **options)
+    except BaseException as exc:
+        tidy(exc)
+        raise
     finally:
         if inspect.iscoroutine(fn):
             # Not begun, if trio could not start.

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ._scheduler import Scheduler
     from ._stdlib import SelectorLoop
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 
 # See `Pump.release`.
 SERVED_HERE_IN_A_ROW = 16

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ._readiness import Poller
     from ._stdlib import Handle, SelectorLoop, TimerHandle
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 # asyncio's rule of thumb: rebuild the heap when it has at least this many timers and more than half are cancelled.
 MIN_TIMERS_TO_SWEEP = 100
 # Popping a heap costs a dozen comparisons for each of many timers, sorting it about as many for each but in one go of C (and next to

@@ -17,6 +17,9 @@ from ._waiting import wait_for_future
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .cancellation import Outcome
     from .crossing import Make, Side, Subject
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 
 class _Call:
     """One call: what to await, and how it ended."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .._loop import TrioEventLoop
     from .cancellation import Outcome
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 # Makes, on the side where it belongs, the thing that is awaited, entered or iterated there.
 Make = Callable[[], Any]
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

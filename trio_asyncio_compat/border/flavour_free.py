@@ -22,6 +22,9 @@ from .task import FlavourFreeTask, task_here
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

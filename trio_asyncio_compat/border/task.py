@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from .cancellation import Outcome
     from .generators import FlavourFreeGenerators
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 # What a step of a body makes it do, and how a step is made: in which context, with Ctrl-C allowed.
 Next: TypeAlias = "tuple[Callable[[Any], Any], Any]"
 Step: TypeAlias = "Callable[[Callable[[Any], Any], Any], Any]"

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     S = TypeVar("S")
     T = TypeVar("T")
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 
 @overload
 def aio_as_trio(function: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from .cancellation import Outcome
     from .crossing import Make, Side, Subject
 
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
+
 
 class _Call(TrioFuture):
     """One call, as a Future. To cancel it cancels the scope that the carrier's task is in."""

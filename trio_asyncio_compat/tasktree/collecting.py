@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .. import _current_loop
-from .._calls import TrioCall, TrioFuture
+from .._callers import Caller
 from .._lifetime import _Host
 from .._pump import Pump
 from .._stdlib import awaited_by_task
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Iterator
 
+    from .._calls import TrioCall
     from .._loop import TrioEventLoop
     from .model import Flavour, Frame, State
 
@@ -50,7 +51,7 @@ class _Collector:
 
     def __init__(self) -> None:
         self._stacks = Stacks()
-        self._loops = {loop._nursery: loop for loop in list(_current_loop.open_in_process) if loop._nursery is not None}
+        self._loops = {nursery: loop for loop in list(_current_loop.open_in_process) if (nursery := loop._nursery) is not None}
         self._waiting = Waiting(list(self._loops.values()))
         self._tasks: dict[Any, Task] = {}
         self._count = 0
@@ -67,10 +68,12 @@ class _Collector:
             tree.runs.append(run)
             for nursery in root.child_nurseries:
                 run.tasks += [self._trio_task(task) for task in _in_order(nursery.child_tasks)]
-        for loop in self._loops.values():
-            self._asyncio_tasks(loop)
+        for nursery, loop in self._loops.items():
+            self._asyncio_tasks(loop, self._tasks.get(nursery.parent_task))
         self._link()
-        tree.threads = self._threads.describe({future: self._tasks[task].id for future, task in self._waiting.waiter_of_future.items()})
+        # A task that has ended while this was collected has no entry: with another thread's, that may be at any point.
+        waiters = self._waiting.waiter_of_future.items()
+        tree.threads = self._threads.describe({future: self._tasks[task].id for future, task in waiters if task in self._tasks})
         tree.cycles = cycles(tree.tasks())
         return tree
 
@@ -125,11 +128,10 @@ class _Collector:
             if call is not None:
                 self._waiting.carried[call.scope] = task
 
-    def _asyncio_tasks(self, loop: TrioEventLoop) -> None:
-        parent = self._tasks.get(loop._nursery.parent_task) if loop._nursery is not None else None
-        if parent is None:
+    def _asyncio_tasks(self, loop: TrioEventLoop, parent: Task | None) -> None:
+        nursery = self._nursery_of_loop.get(loop)
+        if parent is None or nursery is None:
             return
-        nursery = self._nursery_of_loop[loop]
         running = asyncio.current_task(loop)
         for task in sorted(asyncio.all_tasks(loop), key=_number):
             if task in self._tasks:
@@ -227,13 +229,13 @@ def _in_order(tasks: Any) -> list[trio.lowlevel.Task]:
     return sorted(tasks, key=lambda task: getattr(task, "_counter", 0))
 
 
-def _call_of(task: trio.lowlevel.Task) -> TrioFuture | None:
+def _call_of(task: trio.lowlevel.Task) -> TrioCall | None:
     """The call that this trio task carries for asyncio code, if it is one's."""
     frame = getattr(task.coro, "cr_frame", None) if isinstance(task, trio.lowlevel.Task) else None
-    if frame is None or frame.f_code is not TrioCall.run.__code__:
+    if frame is None or frame.f_code is not Caller.run.__code__:
         return None
-    call = frame.f_locals.get("self")
-    return call if isinstance(call, TrioFuture) else None
+    caller = frame.f_locals.get("self")
+    return caller.call if isinstance(caller, Caller) else None
 
 
 def _flavour_free(frame: types.FrameType) -> FlavourFreeTask | None:

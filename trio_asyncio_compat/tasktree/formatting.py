@@ -105,7 +105,7 @@ class _Formatter:
                 self._paint("wrong", "cancelled by asyncio" + (f" ({task.cancelling} times)" if task.cancelling > 1 else ""))
             )
         if node.details:  # else the scopes are the machinery's
-            node.details += [f"in a scope: {text}" for text in map(self._scope, task.scopes) if text]
+            node.details += [f"scope: {text}" for text in map(self._scope, task.scopes) if text]
         below = {call.id for call in task.calls}
         node.details += [f"waits for {self._reference(number)}" for number in task.waits_for if number not in below]
         if task.blocked_by is not None:
@@ -130,7 +130,7 @@ class _Formatter:
         if scope.cancelled:
             parts.append(self._paint("wrong", "cancelled" + (f" ({scope.reason})" if scope.reason else "")))
         if scope.seconds_left is not None:
-            parts.append(_seconds_left(scope.seconds_left))
+            parts.append(f"deadline {_seconds_left(scope.seconds_left)}")
         if scope.shielded:
             parts.append("shielded")
         return ", ".join(parts)
@@ -172,7 +172,7 @@ class _Formatter:
     def _calls(self, kind: str, calls: list[Call]) -> str:
         """Calls of one function."""
         times = [call.seconds_left for call in calls if call.seconds_left is not None]
-        when = "" if not times else _seconds_left(times[0]) + (f" to {_number(times[-1])} s" if len(times) > 1 else "")
+        when = "" if not times else _seconds_left(times[0]) + (f" to {_number(times[-1])} s" if times[-1] - times[0] > 1 else "")
         descriptors = [str(call.descriptor) for call in calls if call.descriptor is not None]
         of = ", ".join(descriptors[:_SHOWN]) + (", ..." if len(descriptors) > _SHOWN else "")
         place = "  " + self._paint("dim", f"{_short(calls[0].file)}:{calls[0].line}") if calls[0].file is not None else ""
@@ -202,7 +202,7 @@ def _count(number: int, what: str, how: str = "") -> str:
 
 
 def _seconds_left(seconds: float) -> str:
-    return f"in {_number(seconds)} s" if seconds >= 0 else f"since {_number(-seconds)} s"
+    return f"in {_number(seconds)} s" if seconds >= 0 else f"{_number(-seconds)} s ago"
 
 
 def _number(seconds: float) -> str:

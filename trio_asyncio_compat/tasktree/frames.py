@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
+from .._callers import Caller
 from .._flavour import run_as_asyncio
 from ..border.crossing import Crossing
 from ..border.task import FlavourFreeTask
@@ -35,6 +36,7 @@ _OUTCOME = outcome.capture.__code__.co_filename
 _WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable", "FutureIter"}
 # Where the code of one task ends and that of another begins, if one runs inside of the other.
 _DRIVES_BODY = FlavourFreeTask._drive.__code__
+_MAKES_CALLS = Caller._make_calls.__code__
 _LONGEST_REPR = 100
 
 
@@ -77,7 +79,8 @@ def await_chain(awaitable: Any, stacks: Stacks) -> list[types.FrameType]:
             frames.append(frame)
             if frame.f_code is _DRIVES_BODY:
                 # It steps the body by hand, so no chain leads there.
-                following = frame.f_locals["self"].get_coro()
+                task = frame.f_locals.get("self")
+                following = None if task is None else task.get_coro()
         awaitable = following
     return frames
 

@@ -38,6 +38,6 @@ def _running(loop: TrioEventLoop, stacks: Stacks) -> list[Frame]:
         return []
     stack = stacks.of_thread(loop._thread_id)
     for i in range(len(stack) - 1, -1, -1):
-        if stack[i].f_code in CALLERS and stack[i].f_locals["self"] is loop._scheduler:
+        if stack[i].f_code in CALLERS and stack[i].f_locals.get("self") is loop._scheduler:
             return list(described(stack[i + 1 :]))
     return []

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # For a file that cannot take the lines of the tree.
 _IN_ASCII = str.maketrans("│├└─", "||`-")
+_STDERR = 2
 
 
 def print_task_tree(file: TextIO | None = None, *, color: bool | None = None) -> None:
@@ -46,6 +47,11 @@ def print_on_signal(signum: int, file: TextIO | None = None) -> None:
         raise ValueError("print_on_signal() works only in the main thread, as all of signal's functions")
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        print_task_tree(file)
+        try:
+            print_task_tree(file)
+        except Exception as exc:
+            # The program must go on. Python's files refuse to be written to by a handler that interrupts just that.
+            text = format_task_tree() if isinstance(exc, RuntimeError) else f"there is no task tree: {exc!r}\n"
+            os.write(_STDERR, text.encode("utf-8", "replace"))
 
     signal.signal(signum, handle)

@@ -32,14 +32,16 @@ class ThreadsAtWork:
             function = job = None
             for frame in stack:
                 if frame.f_code is _Job.run.__code__:
-                    job = frame.f_locals["self"]
-                    function = job.function
+                    job = frame.f_locals.get("self")
+                    function = getattr(job, "function", None)
                 elif _is_trio(frame) and frame.f_code.co_name == "worker_fn":
                     function = frame.f_locals.get("sync_fn")
                 elif frame.f_code.co_filename == _EXECUTOR and frame.f_code.co_name == "run":
                     function = getattr(frame.f_locals.get("self"), "fn", None)
                 elif not _is_on_the_way(frame):
                     break
+            if job is not None and job.future.done() and not job.future.cancelled():
+                continue  # on its way back from there
             if function is not None and not is_ours(getattr(getattr(function, "__code__", None), "co_filename", "")):
                 inside = next((i for i, frame in enumerate(stack) if not _is_on_the_way(frame)), len(stack))
                 self._found.append((thread.name, function, stack[inside:], job))

@@ -64,7 +64,8 @@ class Waiting:
     def _note_carrier(self, task: asyncio.Task[Any]) -> None:
         frame = getattr(task.get_coro(), "cr_frame", None)
         if frame is not None and frame.f_code is AsyncioCarrier._serve.__code__:
-            call = frame.f_locals["self"]._call
+            # Another thread's task may have ended meanwhile; its frame is empty then.
+            call = getattr(frame.f_locals.get("self"), "_call", None)
             if call is not None:
                 self._resolved_by.setdefault(call.done, []).append(task)
 
@@ -107,7 +108,7 @@ def held_by_carrier(chain: list[types.FrameType]) -> str | None:
     """What a task of the border holds for the other side: the context manager or iterator, in words."""
     for frame in chain:
         if frame.f_code in _CARRIES:
-            subject = frame.f_locals["self"]._subject
+            subject = getattr(frame.f_locals.get("self"), "_subject", None)
             held = getattr(subject, "_manager", None) or getattr(subject, "_iterator", None)
             return None if held is None else repr(held)
     return None
