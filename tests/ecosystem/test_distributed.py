@@ -1,0 +1,87 @@
+"""dask.distributed: an asynchronous client on a local cluster, whose workers are processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import dask
+import pytest
+from distributed import Client, Event, KilledWorker, LocalCluster
+from distributed.utils import offload
+
+from tests.support import Run
+
+from .support import MANY, at_once, cut_off
+
+WORKERS = 2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_stays() -> None:
+    """The library keeps a thread, and multiprocessing a child, for as long as the process lives: no test is to blame for these."""
+    asyncio.run(offload(int))
+    resource_tracker.ensure_running()
+
+
+@asynccontextmanager
+async def cluster(folder: Path) -> AsyncIterator[Client]:
+    async with (
+        LocalCluster(
+            n_workers=WORKERS,
+            threads_per_worker=MANY,
+            processes=True,
+            asynchronous=True,
+            dashboard_address=None,
+            local_directory=os.fspath(folder),
+            host="127.0.0.1",
+        ) as local,
+        Client(local, asynchronous=True) as client,
+    ):
+        yield client
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def wait_for(name: str) -> None:
+    Event(name).wait()
+
+
+def kill_this_process(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_many_jobs_a_cut_off_and_a_killed_worker(on_loop: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            await compute_on_a_cluster()
+
+    async def compute_on_a_cluster() -> None:
+        async with cluster(tmp_path) as client:
+
+            async def compute(number: int) -> Any:
+                numbers = client.map(square, range(number), pure=False)
+                return await client.submit(sum, numbers)
+
+            expected = [sum(n * n for n in range(number)) for number in range(MANY)]
+            assert await at_once(compute) == expected
+
+            async def wait() -> None:
+                await client.submit(wait_for, "never", pure=False)
+
+            await cut_off(wait)
+            await Event("never", client=client).set()
+            with pytest.raises(KilledWorker):
+                await client.submit(kill_this_process, 0, pure=False)
+            await client.wait_for_workers(WORKERS)
+            assert await at_once(compute) == expected
+
+    on_loop(main)
