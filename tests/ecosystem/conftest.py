@@ -12,7 +12,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.ecosystem.support")
 
-from tests.support import Records, Run  # noqa: E402, asserts are rewritten at import
+from tests.support import Records, Run, hang_guard, nothing_left_behind  # noqa: E402, asserts are rewritten at import
 
 from .results import Results  # noqa: E402
 from .servers import Postgres, Redis, postgres_server, redis_server  # noqa: E402
@@ -34,6 +34,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "on_loop" in metafunc.fixturenames:
         stock = ["asyncio"] if metafunc.config.getoption("--stock-asyncio") else []
         metafunc.parametrize("on_loop", ["hosted", "driven", *stock], indirect=True)
+
+
+@pytest.fixture
+def clean(cheap_collections: None) -> Iterator[Records]:
+    """As for the other tests; but starting processes takes its time on a busy machine."""
+    log = Records()
+    with hang_guard(120), nothing_left_behind(log):
+        yield log
 
 
 @pytest.fixture
