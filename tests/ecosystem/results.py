@@ -55,11 +55,14 @@ class Results:
         key = (file, name, kind)
         self._passed[key] = passed and self._passed.get(key, True)
 
+    def all(self) -> list[Result]:
+        return [Result(*key, passed) for key, passed in self._passed.items()]
+
     def write(self) -> None:
         """Make the file of this Python version."""
         if self._passed:
             FOLDER.mkdir(exist_ok=True)
-            run = {"python": platform.python_version(), "versions": _versions(), "results": [[*k, v] for k, v in self._passed.items()]}
+            run = {"python": platform.python_version(), "versions": _versions(), "results": self.all()}
             (FOLDER / PATTERN.format(platform.python_version())).write_text(json.dumps(run, indent=1))
 
 

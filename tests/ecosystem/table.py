@@ -39,6 +39,8 @@ def table(runs: list[RunOfTests]) -> str:
 
 
 def _verdict(run: RunOfTests, file: str, tests: set[str]) -> str:
+    if not tests:
+        return f"not {run.python} (not run)"
     ran = {(result.test, result.kind) for result in run.results if result.file == file}
     failed = {result.test for result in run.results if result.file == file and not result.passed and result.kind in KINDS}
     failed |= {test for test in tests for kind in KINDS if (test, kind) not in ran}
