@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from trio_asyncio_compat import trio_as_aio
 from .support import CUT, MANY, at_once, be_a_peer, cut_off, on_our_loop, peer
 
 
-async def in_both(body: Callable[[], Awaitable[object]]) -> None:
+async def in_both(body: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Run `body`, which awaits only anyio, under asyncio and under trio at the same time."""
     async with anyio.create_task_group() as group:
         group.start_soon(body)
@@ -31,7 +31,7 @@ async def in_both(body: Callable[[], Awaitable[object]]) -> None:
             group.start_soon(trio_as_aio(body))
 
 
-async def many(body: Callable[[int], Awaitable[object]]) -> None:
+async def many(body: Callable[[int], Coroutine[Any, Any, object]]) -> None:
     """Run `body` many times at once, under what we are in."""
     async with anyio.create_task_group() as group:
         for number in range(MANY):

@@ -41,6 +41,8 @@ async def cluster(folder: Path) -> AsyncIterator[Client]:
             dashboard_address=None,
             local_directory=os.fspath(folder),
             host="127.0.0.1",
+            # A worker whose heartbeat meets a scheduler that is closing calls that an error. No test lasts as long as this.
+            heartbeat_interval="600s",
         ) as local,
         Client(local, asynchronous=True) as client,
     ):
