@@ -38,7 +38,7 @@ async def cluster(folder: Path) -> AsyncIterator[Client]:
             threads_per_worker=MANY,
             processes=True,
             asynchronous=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=os.fspath(folder),
             host="127.0.0.1",
             # A worker whose heartbeat meets a scheduler that is closing calls that an error. No test lasts as long as this.
