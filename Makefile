@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test lint types
+.PHONY: demo test ecosystem lint types
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,12 @@ demo: $(VENV)/.installed
 # Our own tests, and CPython's test.test_asyncio on our loop.
 test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest
+
+# Real libraries on the loop, against real servers. Installs PostgreSQL and Redis by apt-get, so it needs root on Debian.
+ecosystem: $(VENV)/.installed
+	tests/ecosystem/install_servers
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,ecosystem]'
+	$(VENV)/bin/python -m pytest tests/ecosystem
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
