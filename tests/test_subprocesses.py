@@ -257,6 +257,7 @@ def test_children_of_a_loop_in_another_thread(our_run: Run) -> None:
 def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
     async def work() -> None:
         child: Any = await asyncio.create_subprocess_exec("sleep", "100")
+        scope.cancel()
         try:
             await child.wait()
         finally:
@@ -264,9 +265,10 @@ def test_a_trio_cancel_reaches_the_child(hosted_run: Run) -> None:
             ended.append(await child.wait())
 
     ended: list[int] = []
+    scope = trio.CancelScope()
 
     async def main() -> None:
-        with trio.move_on_after(0.01) as scope:
+        with scope:
             await aio_as_trio(work)()
         assert scope.cancelled_caught
         assert ended == [-signal.SIGKILL]
