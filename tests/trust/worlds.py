@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import selectors
 import types
-import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
 from unittest import mock
@@ -62,11 +61,8 @@ def _driven_by(poller: Poller) -> Callable[[Main, bool], None]:
         clock = MockClock(autojump_threshold=0)
         time = types.SimpleNamespace(monotonic=clock.current_time)
         with mock.patch.object(_driven, "MonotonicClock", return_value=clock), mock.patch.object(_driven, "time", time):
-            with warnings.catch_warnings():
-                # asyncio.Runner gives a thread 300 seconds to end, over which this clock jumps at once.
-                warnings.filterwarnings("ignore", "The executor did not finishing", RuntimeWarning)
-                with asyncio.Runner(loop_factory=lambda: TrioEventLoop(poller=poller), debug=debug) as runner:
-                    runner.run(main())
+            with asyncio.Runner(loop_factory=lambda: TrioEventLoop(poller=poller), debug=debug) as runner:
+                runner.run(main())
 
     return run
 
