@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -145,5 +146,8 @@ class Execution(Statements):
 def observe(run: Callable[[Callable[[], Coroutine[Any, Any, None]], bool], None], program: Program) -> tuple[list[Any], list[Any]]:
     """The trace and the reports of `program` in a world."""
     execution = Execution(program)
-    run(execution.main, program.debug)
+    with warnings.catch_warnings():
+        # asyncio.Runner gives the executor 300 seconds to end once more, over which a virtual clock may jump at once.
+        warnings.filterwarnings("ignore", "The executor did not finishing", RuntimeWarning)
+        run(execution.main, program.debug)
     return execution.outcome()

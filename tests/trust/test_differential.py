@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from ..support import hang_guard
 from .interpreter import observe
@@ -21,7 +21,15 @@ def compare(program: Program, worlds: list[str]) -> None:
 
 @pytest.mark.parametrize("world", OURS)
 def test_generated_programs_cannot_tell_the_loops_apart(world: str, cheap_collections: None) -> None:
-    @settings(max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    # Made smaller by `python -m tests.trust`, which has the time.
+    @settings(
+        max_examples=150,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
     @given(programs)
     def check(program: Program) -> None:
         compare(program, [world])
