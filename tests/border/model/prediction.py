@@ -1,0 +1,481 @@
+"""The model: what a program should do, by the rules of trio, of asyncio, and of the border between them.
+
+Each method is one kind of step as a generator that waits by `yield`; exceptions of the model stand for the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from collections.abc import Callable
+
+from .kernel import ByAsyncio, ByTrio, Cancelled, Expired, InBoth, Kernel, Scope, Steps, Task, Undecided, Wait
+from .programs import (
+    Allow,
+    Body,
+    CallAsyncio,
+    CallTrio,
+    Fail,
+    Finally,
+    Flavour,
+    Group,
+    Nursery,
+    Path,
+    Records,
+    ScopeFromAsyncio,
+    Sleep,
+    Step,
+    Swallow,
+    Timeout,
+    TimeoutFromTrio,
+    child_path,
+    cleanup_path,
+)
+from .programs import Scope as ScopeStep
+
+# How many orders of what happens at one instant are tried.
+_ORDERS = 4
+
+
+class Failure(Exception):
+    """What a `Fail` raises."""
+
+
+def describe(exc: BaseException | None) -> object:
+    """An exception of the model; the same words as in `execution.py`."""
+    match exc:
+        case None:
+            return "value"
+        case BaseExceptionGroup():
+            return ("group", *sorted((describe(inner) for inner in exc.exceptions), key=repr))
+        case InBoth():
+            return "cancelled in both worlds"
+        case ByTrio():
+            return "cancelled by trio"
+        case ByAsyncio():
+            return "cancelled by asyncio"
+        case Expired():
+            return "timeout"
+        case Failure():
+            return f"failure {exc.args[0]}"
+        case _:
+            raise exc
+
+
+def seen_by_trio(exc: BaseException | None, asked: Cancelled | None) -> BaseException | None:
+    """What a caller who has asked for cancellation sees of asyncio code that ended with `exc`: the first table of section 6."""
+    if asked is None or exc is None:
+        return exc
+    if isinstance(exc, ByAsyncio):
+        return asked
+    if isinstance(exc, BaseExceptionGroup):
+        cancelled, rest = exc.split(ByAsyncio)
+        if cancelled is not None:
+            return asked if rest is None else rest.derive([*rest.exceptions, asked])
+    return exc
+
+
+class Prediction:
+    """One run of one program."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.records: Records = {}
+
+    def record(self, path: Path, what: object) -> None:
+        self.records[path] = (self.kernel.now, what)
+
+    def program(self, task: Task, body: Body) -> Steps:
+        error: BaseException | None = None
+        try:
+            yield from self.body(task, body, ())
+        except Undecided:
+            raise
+        except BaseException as exc:
+            error = exc
+        self.record((), describe(error))
+
+    def body(self, task: Task, steps: Body, path: Path) -> Steps:
+        for index, step in enumerate(steps):
+            try:
+                yield from self.step(task, step, (*path, index))
+            except (Undecided, GeneratorExit):
+                raise
+            except BaseException as exc:
+                self.record((*path, index), describe(exc))
+                raise
+            self.record((*path, index), describe(None))
+
+    def step(self, task: Task, step: Step, path: Path) -> Steps:
+        match step:
+            case Sleep():
+                yield from self.sleep(task, step)
+            case Fail(number):
+                raise Failure(number)
+            case ScopeStep():
+                yield from self.scope(task, step, path)
+            case Nursery():
+                yield from self.nursery(task, step, path)
+            case Timeout():
+                yield from self.timeout(task, step, path)
+            case Group():
+                yield from self.group(task, step, path)
+            case CallAsyncio():
+                yield from self.call_asyncio(task, step, path)
+            case CallTrio():
+                yield from self.call_trio(task, step, path)
+            case Allow():
+                yield from self.allow(task, step, path)
+            case TimeoutFromTrio():
+                yield from self.timeout_from_trio(task, step, path)
+            case ScopeFromAsyncio():
+                yield from self.scope_from_asyncio(task, step, path)
+            case Finally(body, cleanup):
+                try:
+                    yield from self.body(task, body, path)
+                except (Undecided, GeneratorExit):
+                    raise
+                except BaseException:
+                    yield from self.body(task, cleanup, cleanup_path(path))
+                    raise
+                yield from self.body(task, cleanup, cleanup_path(path))
+            case Swallow(body):
+                try:
+                    yield from self.body(task, body, path)
+                except Cancelled:
+                    pass
+
+    def sleep(self, task: Task, step: Sleep) -> Steps:
+        take_back = self.kernel.at(step.seconds, task.resume) if step.seconds else _nothing
+
+        def refuse(exc: Cancelled) -> None:
+            take_back()
+            if step.of_trio:
+                task.tell()
+            task.resume(exc)
+
+        wait = Wait(Flavour.TRIO if step.of_trio else Flavour.ASYNCIO, refuse)
+        if not step.seconds:
+            self.kernel.ready.append(lambda: task.resume() if task.wait is wait else None)
+        yield wait
+
+    # trio's blocks
+
+    def scope(self, task: Task, step: ScopeStep, path: Path) -> Steps:
+        kernel = self.kernel
+        scope = task.scope = Scope(task.scope, shield=step.shield)
+        take_back = [
+            kernel.at(seconds, functools.partial(kernel.cancel_scope, scope))
+            for seconds in (step.deadline, step.cancelled)
+            if seconds is not None
+        ]
+        error = None
+        try:
+            yield from self.body(task, step.body, path)
+        except (Undecided, GeneratorExit):
+            raise
+        except BaseException as exc:
+            error = exc
+        for back in take_back:
+            back()
+        _leave(task, scope, error)
+
+    def nursery(self, task: Task, step: Nursery, path: Path) -> Steps:
+        kernel = self.kernel
+        scope = task.scope = Scope(task.scope)
+        errors: list[BaseException] = []
+        exiting: Wait | None = None
+
+        def fail(exc: BaseException) -> None:
+            errors.append(exc)
+            kernel.cancel_scope(scope)
+
+        def ended(child: Task) -> None:
+            children.remove(child)
+            if child.error is not None:
+                fail(child.error)
+            if exiting is not None and not children and task.wait is exiting:
+                task.resume()
+
+        children = [
+            self.start(Flavour.TRIO, scope, ended, lambda child, body=body, index=index: self.body(child, body, child_path(path, index)))
+            for index, body in enumerate(step.children)
+        ]
+        try:
+            yield from self.body(task, step.body, path)
+        except (Undecided, GeneratorExit):
+            raise
+        except BaseException as exc:
+            fail(exc)
+        if children:
+            # A request of asyncio's that meets the nursery here counts as an error of its own; trio's cancellation reaches the children.
+            exiting = Wait(Flavour.TRIO, lambda exc: None if isinstance(exc, ByTrio) else fail(exc))
+            yield exiting
+        else:
+            kernel.ready.append(task.resume)
+            yield Wait(None, _refuse_nothing)
+        _leave(task, scope, BaseExceptionGroup("", errors) if errors else None)
+
+    # asyncio's blocks
+
+    def timeout(self, task: Task, step: Timeout, path: Path) -> Steps:
+        before = task.cancelling
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            task.cancel()
+
+        take_back = self.kernel.at(step.deadline, expire)
+        error = None
+        try:
+            yield from self.body(task, step.body, path)
+        except (Undecided, GeneratorExit):
+            raise
+        except BaseException as exc:
+            error = exc
+        take_back()
+        if expired and task.uncancel() <= before and self.is_cancelled_error(error):
+            raise Expired
+        if error is not None:
+            raise error
+
+    def group(self, task: Task, step: Group, path: Path) -> Steps:
+        kernel = self.kernel
+        errors: list[BaseException] = []
+        aborting = requested = False
+        exiting: Wait | None = None
+
+        def abort() -> None:
+            nonlocal aborting
+            aborting = True
+            for child in children:
+                child.cancel()
+
+        def ended(child: Task) -> None:
+            nonlocal requested
+            children.remove(child)
+            if exiting is not None and not children and task.wait is exiting:
+                task.resume()
+            if child.error is None or isinstance(child.error, ByAsyncio):
+                return
+            errors.append(child.error)
+            if not aborting and not requested:
+                abort()
+                requested = True
+                task.cancel()
+
+        children = [
+            self.start(Flavour.ASYNCIO, kernel.root, ended, lambda child, body=body, index=index: self.task(child, body, child_path(path, index)))
+            for index, body in enumerate(step.children)
+        ]
+        error = None
+        try:
+            yield from self.body(task, step.body, path)
+        except (Undecided, GeneratorExit):
+            raise
+        except BaseException as exc:
+            error = exc
+        cancelled = error if self.is_cancelled_error(error) else None
+        uncancelled = requested and not kernel.recancels
+        if uncancelled and task.uncancel() == 0:
+            cancelled = None
+        if error is not None and not aborting:
+            abort()
+        while children:
+            exiting = Wait(Flavour.ASYNCIO, task.resume)
+            try:
+                yield exiting
+            except Cancelled as exc:
+                if not aborting:
+                    cancelled = exc
+                    abort()
+            exiting = None
+        if requested and kernel.recancels and task.uncancel() == 0:
+            cancelled = None
+        if cancelled is not None and not errors:
+            raise cancelled
+        if error is not None and not self.is_cancelled_error(error):
+            errors.append(error)
+        if errors:
+            if kernel.recancels and task.cancelling:
+                task.uncancel()
+                task.cancel()
+            raise BaseExceptionGroup("", errors)
+
+    def is_cancelled_error(self, exc: BaseException | None) -> bool:
+        """Whether asyncio's blocks take `exc` for a CancelledError."""
+        return type(exc) is ByAsyncio if self.kernel.exact else isinstance(exc, ByAsyncio)
+
+    # The border
+
+    def call_asyncio(self, task: Task, step: CallAsyncio, path: Path) -> Steps:
+        callee = self.new(Flavour.ASYNCIO, self.kernel.root, lambda callee: self.task(callee, step.body, path, step.cancelled))
+        # Its first step is the caller's.
+        callee.step()
+        wait = Wait(Flavour.TRIO, lambda exc: callee.cancel())
+        if not callee.done:
+            callee.when_done.append(task.resume)
+            yield wait
+        seen = seen_by_trio(callee.error, wait.asked)
+        if isinstance(seen, ByTrio):
+            task.tell()
+        if seen is not None:
+            raise seen
+
+    def call_trio(self, task: Task, step: CallTrio, path: Path) -> Steps:
+        kernel = self.kernel
+        scope = Scope(kernel.root, shield=True)
+        callee = self.start(Flavour.TRIO, scope, lambda callee: task.resume(), lambda callee: self.body(callee, step.body, path))
+        wait = Wait(Flavour.ASYNCIO, lambda exc: kernel.cancel_scope(scope))
+        yield wait
+        error = callee.error
+        left = scope.close(error)
+        if error is not None and left is None:
+            left = ByAsyncio()
+        if isinstance(wait.asked, ByTrio):
+            left = seen_by_trio(left, wait.asked)
+        if left is not None:
+            raise left
+
+    def allow(self, task: Task, step: Allow, path: Path) -> Steps:
+        task.flavour, task.cancelling, task.pending, task.told = Flavour.MIXED, 0, False, set()
+        error: BaseException | None = None
+        try:
+            yield from self.task(task, step.body, path, step.cancelled)
+        except (Undecided, GeneratorExit):
+            raise
+        except BaseException as exc:
+            error = exc
+        task.flavour, task.pending = Flavour.TRIO, False
+        if error is not None and not isinstance(error, ByTrio) and any(scope in task.told for scope in task.scope.cancelled_around()):
+            error = seen_by_trio(error, ByTrio())
+        if error is not None:
+            raise error
+
+    def timeout_from_trio(self, task: Task, step: TimeoutFromTrio, path: Path) -> Steps:
+        scope = task.scope = Scope(task.scope)
+        take_back = self.kernel.at(step.deadline, functools.partial(self.kernel.cancel_scope, scope))
+        error = None
+        try:
+            yield from self.body(task, step.body, path)
+        except (Undecided, GeneratorExit):
+            raise
+        except BaseException as exc:
+            error = exc
+        take_back()
+        task.scope = scope.parent or scope
+        left = scope.close(error)
+        if scope.cancelled and (type(left) is ByAsyncio or (left is None and error is not None)):
+            raise Expired
+        if left is not None:
+            raise left
+
+    def scope_from_asyncio(self, task: Task, step: ScopeFromAsyncio, path: Path) -> Steps:
+        before = task.cancelling
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            task.cancel()
+
+        take_back = self.kernel.at(step.deadline, expire)
+        error = None
+        try:
+            yield from self.body(task, step.body, path)
+        except (Undecided, GeneratorExit):
+            raise
+        except BaseException as exc:
+            error = exc
+        take_back()
+        if expired and task.uncancel() <= before and type(error) is ByAsyncio:
+            error = None
+        if error is not None:
+            raise error
+
+    # Tasks
+
+    def new(self, flavour: Flavour, scope: Scope, steps: Callable[[Task], Steps]) -> Task:
+        task: Task
+        task = Task(self.kernel, flavour, scope, _start(lambda: steps(task)))
+        return task
+
+    def start(self, flavour: Flavour, scope: Scope, ended: Callable[[Task], object], steps: Callable[[Task], Steps]) -> Task:
+        """A task that runs as soon as others let it."""
+        task = self.new(flavour, scope, steps)
+        task.when_done.append(lambda: ended(task))
+        self.kernel.ready.append(task.step)
+        return task
+
+    def task(self, task: Task, body: Body, path: Path, cancelled: int | None = None) -> Steps:
+        """A body that is a task to asyncio."""
+        take_back = self.kernel.at(cancelled, task.cancel) if cancelled is not None else _nothing
+        try:
+            yield from self.body(task, body, path)
+        finally:
+            take_back()
+            self.record((*path, -1), task.cancelling)
+
+
+def _start(steps: Callable[[], Steps]) -> Steps:
+    yield from steps()
+
+
+def _leave(task: Task, scope: Scope, exc: BaseException | None) -> None:
+    """Leave `scope`; raise what it leaves of `exc`."""
+    task.scope = scope.parent or scope
+    left = scope.close(exc)
+    if left is not None:
+        raise left
+
+
+def _nothing() -> None:
+    pass
+
+
+def _refuse_nothing(exc: Cancelled) -> None:
+    pass
+
+
+@functools.cache
+def _knows_by_is() -> bool:
+    """Whether this Python's TaskGroup takes only CancelledError itself for one, not a class derived from it."""
+
+    class Derived(asyncio.CancelledError):
+        pass
+
+    async def main() -> bool:
+        try:
+            async with asyncio.TaskGroup():
+                raise Derived
+        except Derived:
+            return False
+        except BaseExceptionGroup:
+            return True
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(main())
+
+
+def predict(program: Body) -> Records | None:
+    """What `execute(program)` is to record; None if no rule decides it."""
+    predicted: list[Records] = []
+    for seed in range(_ORDERS):
+        kernel = Kernel(
+            seed,
+            exact=_knows_by_is(),
+            recancels=sys.version_info >= (3, 13),
+            uncancel_takes_back=sys.version_info >= (3, 13),
+        )
+        prediction = Prediction(kernel)
+        main = prediction.new(Flavour.TRIO, kernel.root, lambda task, prediction=prediction: prediction.program(task, program))
+        kernel.ready.append(main.step)
+        try:
+            kernel.run()
+        except Undecided:
+            return None
+        predicted.append(prediction.records)
+    return predicted[0] if all(records == predicted[0] for records in predicted) else None
