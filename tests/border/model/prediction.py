@@ -368,12 +368,19 @@ class Prediction:
         take_back()
         task.scope = scope.parent or scope
         left = scope.close(error)
+        yield from self.hop(task, Flavour.TRIO)
         if scope.cancelled and (type(left) is ByAsyncio or (left is None and error is not None)):
             raise Expired
         if left is not None:
             raise left
 
+    def hop(self, task: Task, of: Flavour) -> Steps:
+        """A wait for the manager on the other side, which takes no time, so nothing but a cancelled scope can be met there."""
+        self.kernel.ready.append(task.resume)
+        yield Wait(of, _refuse_nothing if of is Flavour.TRIO else _undecided)
+
     def scope_from_asyncio(self, task: Task, step: ScopeFromAsyncio, path: Path) -> Steps:
+        yield from self.hop(task, Flavour.ASYNCIO)
         before = task.cancelling
         expired = False
 
@@ -393,6 +400,7 @@ class Prediction:
         take_back()
         if expired and task.uncancel() <= before and type(error) is ByAsyncio:
             error = None
+        yield from self.hop(task, Flavour.ASYNCIO)
         if error is not None:
             raise error
 
@@ -438,6 +446,10 @@ def _nothing() -> None:
 
 def _refuse_nothing(exc: Cancelled) -> None:
     pass
+
+
+def _undecided(exc: Cancelled) -> None:
+    raise Undecided
 
 
 @functools.cache
