@@ -27,7 +27,7 @@ import outcome
 import trio
 
 from .._stdlib import Task, get_running_loop, swap_current_task
-from .._trio_private import abort, cancelled_scopes
+from .._trio_private import abort, scopes_in_cancellation
 from .._waiting import Wait
 from .cancellation import in_both_worlds, seen_by_trio
 
@@ -73,7 +73,8 @@ class FlavourFreeTask(Task):
         self._body = coroutine
         self._loop_of_body = loop
         self._generators = generators
-        # The cancelled scopes that the body has been told of.
+        # The scopes that were around when the body was told of a cancellation, from the outermost cancelled one inwards. Should another of
+        # them be cancelled (a nursery's, when its children end by the same cancellation), that changes nothing.
         self._told: weakref.WeakSet[trio.CancelScope] = weakref.WeakSet()
         self.context = context
         # Where the body runs; None before its first step and after its last.
@@ -127,7 +128,9 @@ class FlavourFreeTask(Task):
             result: Outcome = outcome.Value(await self._drive(step))
         except BaseException as exc:
             result = outcome.Error(exc.with_traceback(_outside_of_here(exc.__traceback__)))
-            if not isinstance(exc, trio.Cancelled) and any(scope in self._told for scope in cancelled_scopes(self.trio_task)):
+            if not isinstance(exc, trio.Cancelled) and any(
+                scope.cancel_called and scope in self._told for scope in scopes_in_cancellation(self.trio_task)
+            ):
                 # A body may answer trio's cancellation with a CancelledError of its own. Trio must see its own exception.
                 asked = await outcome.acapture(trio.lowlevel.checkpoint_if_cancelled)
                 if isinstance(asked, outcome.Error):
@@ -240,7 +243,7 @@ class FlavourFreeTask(Task):
             return self._body.throw, exc
         if isinstance(received, outcome.Error) and isinstance(received.error, trio.Cancelled):
             if self.trio_task is not None:
-                self._told.update(cancelled_scopes(self.trio_task))
+                self._told.update(scopes_in_cancellation(self.trio_task))
             received = outcome.Error(in_both_worlds(received.error))
         return self._body.send, received
 
@@ -279,8 +282,8 @@ class _BodyWait(Wait):
     def _heed(self, asked: BaseException) -> BaseException | None:
         if not isinstance(asked, trio.Cancelled):
             return asked
-        scopes = list(cancelled_scopes(self._task))
-        heeds = any(scope not in self._told for scope in scopes)
+        scopes = list(scopes_in_cancellation(self._task))
+        heeds = any(scope.cancel_called and scope not in self._told for scope in scopes)
         self._told.update(scopes)
         return in_both_worlds(asked) if heeds else None
 

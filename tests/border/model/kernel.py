@@ -91,7 +91,7 @@ class Task:
     """A task of either world, or of both while it is in mixed code.
 
     `cancelling` and `pending` are asyncio's: how many requests there are, and whether one is still to be delivered.
-    `told` is for mixed code: the cancelled scopes that an asyncio wait has been told of.
+    `told` is for mixed code: the scopes whose cancellation would be no news to it.
     """
 
     def __init__(self, kernel: Kernel, flavour: Flavour, scope: Scope, steps: Steps) -> None:
@@ -164,8 +164,12 @@ class Task:
         wait.refuse(ByAsyncio())
 
     def tell(self) -> None:
-        """Mixed code learns that the scopes around it are cancelled."""
-        self.told.update(self.scope.cancelled_around())
+        """Mixed code learns that scopes around it are cancelled. Another one in these would change nothing."""
+        outermost = [*self.scope.cancelled_around()][-1:]
+        scope: Scope | None = self.scope
+        while scope is not None and outermost:
+            self.told.add(scope)
+            scope = None if scope is outermost[0] else scope.parent
 
     def _meet_scopes(self, wait: Wait) -> None:
         if wait.of is Flavour.ASYNCIO:

@@ -35,7 +35,7 @@ from .programs import (
 from .programs import Scope as ScopeStep
 
 # How many orders of what happens at one instant are tried.
-_ORDERS = 4
+_ORDERS = 8
 
 
 class Failure(Exception):
@@ -376,8 +376,10 @@ class Prediction:
 
     def hop(self, task: Task, of: Flavour) -> Steps:
         """A wait for the manager on the other side, which takes no time, so nothing but a cancelled scope can be met there."""
-        self.kernel.ready.append(task.resume)
-        yield Wait(of, _refuse_nothing if of is Flavour.TRIO else _undecided)
+        # As often as not somebody else comes first, since really this takes several steps.
+        for _ in range(3):
+            self.kernel.ready.append(task.resume)
+            yield Wait(of, _refuse_nothing if of is Flavour.TRIO else _undecided)
 
     def scope_from_asyncio(self, task: Task, step: ScopeFromAsyncio, path: Path) -> Steps:
         yield from self.hop(task, Flavour.ASYNCIO)
