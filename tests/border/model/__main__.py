@@ -9,13 +9,13 @@ import sys
 
 from .execution import execute
 from .generation import Generator, shrink
-from .prediction import predict
+from .prediction import decided, predict
 from .programs import Body, Records
 
 
 def _differs(program: Body) -> bool:
     predicted = predict(program)
-    return predicted is not None and _run(program) != predicted
+    return predicted is not None and _run(program) != predicted and decided(program) is not None
 
 
 class Hang(BaseException):
@@ -36,21 +36,26 @@ def _run(program: Body) -> Records | str:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def _show(program: Body) -> None:
+    predicted, recorded = predict(program), _run(program)
+    if predicted is None or isinstance(recorded, str):
+        print(recorded)
+        return
+    for path in sorted(predicted.keys() | recorded.keys()):
+        if predicted.get(path) != recorded.get(path):
+            print(f"{path}: {recorded.get(path)}, and the model says {predicted.get(path)}", flush=True)
+
+
 def main(count: int, first: int) -> int:
     signal.signal(signal.SIGALRM, _hangs)
     for seed in range(first, first + count):
         program = Generator(random.Random(seed)).program()
         if _differs(program):
+            _show(program)
             print(f"seed {seed} fails; shrinking it", flush=True)
             program = shrink(program, _differs)
-            predicted, recorded = predict(program), _run(program)
             pprint.pp(program, width=120)
-            if predicted is not None and isinstance(recorded, dict):
-                for path in sorted(predicted.keys() | recorded.keys()):
-                    if predicted.get(path) != recorded.get(path):
-                        print(f"{path}: {recorded.get(path)}, and the model says {predicted.get(path)}")
-            else:
-                print(recorded)
+            _show(program)
             return 1
     print(f"{count} programs do what the model says")
     return 0

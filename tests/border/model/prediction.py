@@ -36,6 +36,8 @@ from .programs import Scope as ScopeStep
 
 # How many orders of what happens at one instant are tried.
 _ORDERS = 8
+# And before a difference is believed.
+_ALL_ORDERS = 200
 
 
 class Failure(Exception):
@@ -474,10 +476,10 @@ def _knows_by_is() -> bool:
         return runner.run(main())
 
 
-def predict(program: Body) -> Records | None:
+def predict(program: Body, orders: int = _ORDERS) -> Records | None:
     """What `execute(program)` is to record; None if no rule decides it."""
-    predicted: list[Records] = []
-    for seed in range(_ORDERS):
+    predicted: Records | None = None
+    for seed in range(orders):
         kernel = Kernel(
             seed,
             exact=_knows_by_is(),
@@ -485,11 +487,18 @@ def predict(program: Body) -> Records | None:
             uncancel_takes_back=sys.version_info >= (3, 13),
         )
         prediction = Prediction(kernel)
-        main = prediction.new(Flavour.TRIO, kernel.root, lambda task, prediction=prediction: prediction.program(task, program))
+        main = prediction.new(Flavour.TRIO, kernel.root, functools.partial(prediction.program, body=program))
         kernel.ready.append(main.step)
         try:
             kernel.run()
         except Undecided:
             return None
-        predicted.append(prediction.records)
-    return predicted[0] if all(records == predicted[0] for records in predicted) else None
+        if predicted is not None and prediction.records != predicted:
+            return None
+        predicted = prediction.records
+    return predicted
+
+
+def decided(program: Body) -> Records | None:
+    """`predict`, in all the orders that matter."""
+    return predict(program, _ALL_ORDERS)
