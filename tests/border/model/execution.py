@@ -89,7 +89,9 @@ class Execution:
             case Fail(number):
                 raise Failure(number)
             case Scope(body, deadline, cancelled, by_trio, shield):
-                with trio.CancelScope(deadline=self.loop.time() + deadline if deadline is not None else float("inf"), shield=shield) as scope:
+                with trio.CancelScope(
+                    deadline=self.loop.time() + deadline if deadline is not None else float("inf"), shield=shield
+                ) as scope:
                     with self.later(cancelled, scope.cancel, by_trio):
                         await self.body(body, flavour, path)
             case Nursery(body, children):

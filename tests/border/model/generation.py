@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from .programs import (
     Allow,
@@ -105,7 +106,9 @@ def _smaller_step(step: Step) -> Iterator[Step]:
             alternatives += _smaller(value)
         elif field.name == "children":
             alternatives += (value[:index] + value[index + 1 :] for index in range(len(value)))
-            alternatives += ((*value[:index], child, *value[index + 1 :]) for index in range(len(value)) for child in _smaller(value[index]))
+            alternatives += (
+                (*value[:index], child, *value[index + 1 :]) for index in range(len(value)) for child in _smaller(value[index])
+            )
         elif field.name in ("deadline", "cancelled") and step.__dataclass_fields__[field.name].default is None and value is not None:
             alternatives.append(None)
         if isinstance(value, bool) and value and field.name != "of_trio":
@@ -113,4 +116,5 @@ def _smaller_step(step: Step) -> Iterator[Step]:
         elif isinstance(value, int) and not isinstance(value, bool) and value > 9:
             alternatives += [value // 2, value - value % 10]
         for alternative in alternatives:
-            yield dataclasses.replace(step, **{field.name: alternative})
+            changed: Any = {field.name: alternative}
+            yield dataclasses.replace(step, **changed)

@@ -157,6 +157,9 @@ class Task:
             self._meet_request(wait)
         elif news:
             self._meet_scopes(wait)
+        else:
+            # Nothing new in surroundings that are cancelled already, nor will be while it stays in them.
+            self.tell()
 
     def _meet_request(self, wait: Wait) -> None:
         self.pending = False

@@ -201,7 +201,7 @@ class Prediction:
                 task.resume()
 
         children = [
-            self.start(Flavour.TRIO, scope, ended, lambda child, body=body, index=index: self.body(child, body, child_path(path, index)))
+            self.start(Flavour.TRIO, scope, ended, functools.partial(self.body, steps=body, path=child_path(path, index)))
             for index, body in enumerate(step.children)
         ]
         try:
@@ -270,7 +270,7 @@ class Prediction:
                 task.cancel()
 
         children = [
-            self.start(Flavour.ASYNCIO, kernel.root, ended, lambda child, body=body, index=index: self.task(child, body, child_path(path, index)))
+            self.start(Flavour.ASYNCIO, kernel.root, ended, functools.partial(self.task, body=body, path=child_path(path, index)))
             for index, body in enumerate(step.children)
         ]
         error = None

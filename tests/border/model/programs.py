@@ -1,7 +1,8 @@
 """What a program of the model is: data, made of steps that wait or fail and of blocks around other steps.
 
 A body is a tuple of steps, and is written in one *flavour*: trio's, asyncio's, or both ("mixed": flavour-free code). A block that
-calls the other world changes the flavour of the body inside. All times are whole seconds of virtual time, counted from when the block is entered.
+calls the other world changes the flavour of the body inside. All times are whole seconds of virtual time, counted from when the
+block is entered.
 """
 
 from __future__ import annotations
@@ -124,9 +125,11 @@ class Swallow:
     body: Body
 
 
-Step: TypeAlias = (
-    Sleep | Fail | Scope | Nursery | Timeout | Group | CallAsyncio | CallTrio | Allow | TimeoutFromTrio | ScopeFromAsyncio | Finally | Swallow
+Leaf: TypeAlias = Sleep | Fail
+Block: TypeAlias = (
+    Scope | Nursery | Timeout | Group | CallAsyncio | CallTrio | Allow | TimeoutFromTrio | ScopeFromAsyncio | Finally | Swallow
 )
+Step: TypeAlias = Leaf | Block
 Body: TypeAlias = tuple[Step, ...]
 
 # Where a step stands in its program: its index, the index of the step within that, ...; a child of a nursery or group counts
