@@ -166,7 +166,7 @@ async def _call_later(waiting: trio.CancelScope, seconds: int, cancel: Callable[
         cancel()
 
 
-def _all_tasks() -> set[trio.lowlevel.Task]:
+def all_tasks() -> set[trio.lowlevel.Task]:
     """The trio tasks of this run."""
     root = trio.lowlevel.current_root_task()
     found: set[trio.lowlevel.Task] = set()
@@ -187,7 +187,7 @@ def execute(program: Body) -> Records:
         async with open_loop() as loop, trio.open_nursery() as execution.outside:
             execution.loop = loop
             await trio.testing.wait_all_tasks_blocked()
-            before = _all_tasks()
+            before = all_tasks()
             try:
                 await execution.body(program, Flavour.TRIO, ())
             except BaseException as exc:
@@ -195,7 +195,7 @@ def execute(program: Body) -> Records:
             else:
                 execution.records[()] = (loop.time(), describe(None))
             await trio.testing.wait_all_tasks_blocked()
-            assert _all_tasks() == before
+            assert all_tasks() == before
             assert asyncio.all_tasks(loop) == set()
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

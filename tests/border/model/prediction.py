@@ -371,7 +371,9 @@ class Prediction:
         task.scope = scope.parent or scope
         left = scope.close(error)
         yield from self.hop(task, Flavour.TRIO)
-        if scope.cancelled and (type(left) is ByAsyncio or (left is None and error is not None)):
+        # Of two cancellations that are under way the other one wins, as in asyncio.
+        cancelled_alone = type(left) is ByAsyncio and not task.scope.felt()
+        if scope.cancelled and (cancelled_alone or (left is None and error is not None)):
             raise Expired
         if left is not None:
             raise left
