@@ -147,3 +147,22 @@ def test_scope_that_is_new_in_a_clean_up_cancels_asyncio_awaits_in_it(hosted_run
         assert trio.current_time() - began == 3
 
     hosted_run.trio_run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_manager_of_trio_does_not_swallow_what_a_scope_around_flavour_free_code_throws(hosted_run: Run) -> None:
+    async def body() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        with trio.move_on_after(3) as outer:
+            async with trio_as_aio(trio.move_on_after(1)):
+                try:
+                    await trio.sleep(100)
+                except asyncio.CancelledError:
+                    assert trio.current_time() == 1
+                await asyncio.sleep(100)
+            raise AssertionError("the cancellation has been lost")
+        assert outer.cancelled_caught
+        assert trio.current_time() == 3
+        assert task.cancelling() == 0
+
+    hosted_run.trio_run(lambda: allow_asyncio(body), clock=MockClock(autojump_threshold=0))
