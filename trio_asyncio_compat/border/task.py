@@ -70,6 +70,8 @@ class FlavourFreeTask(Task):
     ) -> None:
         self._awaited: Any = None
         self._requested = False
+        # An adapter's wait that trio has aborted, once and for all, with a cancellation that was no news.
+        self._unheeded: _BodyWait | None = None
         self._body = coroutine
         self._loop_of_body = loop
         self._generators = generators
@@ -93,8 +95,8 @@ class FlavourFreeTask(Task):
         if self._awaited is not None:
             if self._awaited.cancel(msg):
                 self._requested = False
-        elif self.trio_task is not None:
-            abort(self.trio_task, self._raise_requested)
+        elif self.trio_task is not None and not abort(self.trio_task, self._raise_requested) and self._unheeded is not None:
+            self._unheeded.ask(self._raise_requested)
         return True
 
     def set_name(self, value: object, /) -> None:
@@ -189,6 +191,7 @@ class FlavourFreeTask(Task):
                     coroutine.close()
                     raise
                 finally:
+                    self._unheeded = None
                     del awaited
         finally:
             # An error of the body keeps this frame, and the task keeps the error.
@@ -278,6 +281,18 @@ class _BodyWait(Wait):
     def __init__(self, task: FlavourFreeTask, future: asyncio.Future[Any], cancel: Callable[[str], object]) -> None:
         super().__init__(task._loop_of_body, future, cancel)
         self._told = task._told
+        self._body_task = task
+
+    def ask(self, raise_cancel: Callable[[], object]) -> None:
+        """Cancel what is waited for, unless that is over already."""
+        if not self._over and self.asked is None:
+            super()._abort(raise_cancel)
+
+    def _abort(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+        aborted = super()._abort(raise_cancel)
+        if self.asked is None:
+            self._body_task._unheeded = self
+        return aborted
 
     def _heed(self, asked: BaseException) -> BaseException | None:
         if not isinstance(asked, trio.Cancelled):

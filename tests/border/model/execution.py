@@ -166,14 +166,19 @@ async def _call_later(waiting: trio.CancelScope, seconds: int, cancel: Callable[
         cancel()
 
 
+# A task that the loop keeps for its next call of trio code.
+_IDLE = "a trio task that waits for calls from asyncio"
+
+
 def all_tasks() -> set[trio.lowlevel.Task]:
-    """The trio tasks of this run."""
+    """The trio tasks of this run that do something."""
     root = trio.lowlevel.current_root_task()
     found: set[trio.lowlevel.Task] = set()
     new = [root] if root is not None else []
     while new:
         task = new.pop()
-        found.add(task)
+        if task.name != _IDLE:
+            found.add(task)
         for nursery in task.child_nurseries:
             new += nursery.child_tasks
     return found

@@ -78,10 +78,12 @@ class Wait:
     """What a task waits for. `of` is the world whose primitive it is, None for one that cannot be cancelled.
 
     `refuse` is what a cancellation does to it: it may resume the task with an exception, or tell somebody else and let it wait.
+    `once`: in mixed code a cancelled scope reaches it only as news, as it does any wait for asyncio.
     """
 
-    def __init__(self, of: Flavour | None, refuse: Callable[[Cancelled], object]) -> None:
+    def __init__(self, of: Flavour | None, refuse: Callable[[Cancelled], object], *, once: bool = False) -> None:
         self.of = of
+        self.once = once or of is Flavour.ASYNCIO
         self.refuse = refuse
         # The last cancellation that reached it: trio's if there was one.
         self.asked: Cancelled | None = None
@@ -142,7 +144,7 @@ class Task:
     def _begin_wait(self, wait: Wait) -> None:
         if wait.of is None:
             return
-        if self.flavour is not Flavour.MIXED or wait.of is Flavour.TRIO:
+        if self.flavour is not Flavour.MIXED or not wait.once:
             if self.flavour is not Flavour.ASYNCIO and self.scope.felt():
                 if self.pending:
                     raise Undecided
@@ -175,7 +177,7 @@ class Task:
             scope = None if scope is outermost[0] else scope.parent
 
     def _meet_scopes(self, wait: Wait) -> None:
-        if wait.of is Flavour.ASYNCIO:
+        if wait.once:
             self.tell()
         wait.asked = InBoth() if self.flavour is Flavour.MIXED else ByTrio()
         wait.refuse(wait.asked)

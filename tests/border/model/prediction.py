@@ -317,13 +317,11 @@ class Prediction:
         callee = self.new(Flavour.ASYNCIO, self.kernel.root, lambda callee: self.task(callee, step.body, path, step.cancelled))
         # Its first step is the caller's.
         callee.step()
-        wait = Wait(Flavour.TRIO, lambda exc: callee.cancel())
+        wait = Wait(Flavour.TRIO, lambda exc: callee.cancel(), once=True)
         if not callee.done:
             callee.when_done.append(task.resume)
             yield wait
         seen = seen_by_trio(callee.error, wait.asked)
-        if isinstance(seen, ByTrio):
-            task.tell()
         if seen is not None:
             raise seen
 
@@ -383,7 +381,7 @@ class Prediction:
         # As often as not somebody else comes first, since really this takes several steps.
         for _ in range(3):
             self.kernel.ready.append(task.resume)
-            yield Wait(of, _refuse_nothing if of is Flavour.TRIO else _undecided)
+            yield Wait(of, _refuse_nothing if of is Flavour.TRIO else _undecided, once=True)
 
     def scope_from_asyncio(self, task: Task, step: ScopeFromAsyncio, path: Path) -> Steps:
         yield from self.hop(task, Flavour.ASYNCIO)

@@ -166,3 +166,27 @@ def test_manager_of_trio_does_not_swallow_what_a_scope_around_flavour_free_code_
         assert task.cancelling() == 0
 
     hosted_run.trio_run(lambda: allow_asyncio(body), clock=MockClock(autojump_threshold=0))
+
+
+def test_task_cancel_reaches_a_call_that_is_made_in_a_clean_up(hosted_run: Run) -> None:
+    """Trio aborts a wait at most once, and has done so for a scope that the body had been told of."""
+
+    async def body() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(2, task.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await aio_as_trio(asyncio.sleep)(100)
+            assert trio.current_time() == 3
+            assert task.uncancel() == 0
+            raise
+
+    async def main() -> None:
+        with trio.move_on_after(1) as scope:
+            await allow_asyncio(body)
+        assert scope.cancelled_caught
+
+    hosted_run.trio_run(main, clock=MockClock(autojump_threshold=0))
