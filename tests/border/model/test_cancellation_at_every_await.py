@@ -18,6 +18,8 @@ from trio_asyncio_compat import aio_as_trio, allow_asyncio, trio_as_aio
 from ...support import Run
 from .execution import all_tasks
 
+# Is given what cancels it.
+Cancellable: TypeAlias = "Callable[[Callable[[], object]], Coroutine[Any, Any, None]]"
 # What is held is in the list.
 Held: TypeAlias = "list[str]"
 Program: TypeAlias = "Callable[[Held], Coroutine[Any, Any, None]]"
@@ -203,7 +205,7 @@ class Attempt:
 
         self.over = not await cancelled_at(self.program(self.held), self.number, count_and_cancel, self.soon)
 
-    async def run_as_task(self, carry: Callable[[Callable[[Callable[[], object]], Any], Callable[[], object]], Any]) -> None:
+    async def run_as_task(self, carry: Callable[[Cancellable, Callable[[], object]], Any]) -> None:
         """As, or below, an asyncio task that is cancelled."""
         task = asyncio.current_task()
         assert task is not None
@@ -220,11 +222,11 @@ class Attempt:
             assert task.cancelling() == self.cancels
 
 
-async def _as_it_is(function: Callable[[Callable[[], object]], Any], cancel: Callable[[], object]) -> None:
+async def _as_it_is(function: Cancellable, cancel: Callable[[], object]) -> None:
     await function(cancel)
 
 
-async def _by_trio(function: Callable[[Callable[[], object]], Any], cancel: Callable[[], object]) -> None:
+async def _by_trio(function: Cancellable, cancel: Callable[[], object]) -> None:
     await trio_as_aio(function)(cancel)
 
 
