@@ -95,8 +95,8 @@ class FlavourFreeTask(Task):
         if self._awaited is not None:
             if self._awaited.cancel(msg):
                 self._requested = False
-        elif self.trio_task is not None and not abort(self.trio_task, self._raise_requested) and self._unheeded is not None:
-            self._unheeded.ask(self._raise_requested)
+        else:
+            self._abort_wait()
         return True
 
     def set_name(self, value: object, /) -> None:
@@ -251,8 +251,12 @@ class FlavourFreeTask(Task):
         return self._body.send, received
 
     def _abort_trap(self) -> None:
-        if self._requested and self._awaited is None and self.trio_task is not None:
-            abort(self.trio_task, self._raise_requested)
+        if self._requested and self._awaited is None:
+            self._abort_wait()
+
+    def _abort_wait(self) -> None:
+        if self.trio_task is not None and not abort(self.trio_task, self._raise_requested) and self._unheeded is not None:
+            self._unheeded.ask(self._raise_requested)
 
     def _resume(self, failed: BaseException | None, asked: BaseException | None) -> Next:
         error = failed or asked

@@ -190,3 +190,24 @@ def test_task_cancel_reaches_a_call_that_is_made_in_a_clean_up(hosted_run: Run) 
         assert scope.cancelled_caught
 
     hosted_run.trio_run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_task_cancel_during_a_call_that_is_cancelled_already_reaches_the_next_one(hosted_run: Run) -> None:
+    async def linger() -> None:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            await asyncio.sleep(10)
+
+    async def body() -> None:
+        asyncio.get_running_loop().call_later(2, asyncio.current_task().cancel)  # type: ignore[union-attr]
+        await aio_as_trio(linger)()
+        with pytest.raises(asyncio.CancelledError):
+            await aio_as_trio(asyncio.sleep)(100)
+        assert trio.current_time() == 11
+
+    async def main() -> None:
+        with trio.move_on_after(1):
+            await allow_asyncio(body)
+
+    hosted_run.trio_run(main, clock=MockClock(autojump_threshold=0))
