@@ -86,13 +86,15 @@ def abort(task: trio.lowlevel.Task, raise_cancel: Callable[[], NoReturn]) -> boo
     return True
 
 
-def cancelled_scopes(task: trio.lowlevel.Task) -> Iterator[trio.CancelScope]:
-    """The cancelled scopes around what `task` is doing, from the innermost out, as far as no shield is between."""
+def scopes_in_cancellation(task: trio.lowlevel.Task) -> Iterator[trio.CancelScope]:
+    """The scopes around what `task` is doing, from the innermost out, up to the outermost cancelled one that it feels.
+
+    Not all of them need be cancelled. What is outside of a shield is not felt.
+    """
     status: CancelStatus | None = task._cancel_status
     while status is not None and status.effectively_cancelled:
-        if status._scope.cancel_called:
-            yield status._scope
-        status = status.parent
+        yield status._scope
+        status = None if status._scope.shield else status.parent
 
 
 def is_innermost(scope: trio.CancelScope, task: trio.lowlevel.Task) -> bool:

@@ -27,7 +27,7 @@ import outcome
 import trio
 
 from .._stdlib import Task, get_running_loop, swap_current_task
-from .._trio_private import abort, cancelled_scopes
+from .._trio_private import abort, scopes_in_cancellation
 from .._waiting import Wait
 from .cancellation import in_both_worlds, seen_by_trio
 
@@ -73,10 +73,13 @@ class FlavourFreeTask(Task):
     ) -> None:
         self._awaited: Any = None
         self._requested = False
+        # An adapter's wait that trio has aborted, once and for all, with a cancellation that was no news.
+        self._unheeded: _BodyWait | None = None
         self._body = coroutine
         self._loop_of_body = loop
         self._generators = generators
-        # The cancelled scopes that the body has been told of.
+        # The scopes that were around when the body was told of a cancellation, from the outermost cancelled one inwards. Should another of
+        # them be cancelled (a nursery's, when its children end by the same cancellation), that changes nothing.
         self._told: weakref.WeakSet[trio.CancelScope] = weakref.WeakSet()
         self.context = context
         # Where the body runs; None before its first step and after its last.
@@ -95,8 +98,8 @@ class FlavourFreeTask(Task):
         if self._awaited is not None:
             if self._awaited.cancel(msg):
                 self._requested = False
-        elif self.trio_task is not None:
-            abort(self.trio_task, self._raise_requested)
+        else:
+            self._abort_wait()
         return True
 
     def set_name(self, value: object, /) -> None:
@@ -130,7 +133,9 @@ class FlavourFreeTask(Task):
             result: Outcome = outcome.Value(await self._drive(step))
         except BaseException as exc:
             result = outcome.Error(exc.with_traceback(_outside_of_here(exc.__traceback__)))
-            if not isinstance(exc, trio.Cancelled) and any(scope in self._told for scope in cancelled_scopes(self.trio_task)):
+            if not isinstance(exc, trio.Cancelled) and any(
+                scope.cancel_called and scope in self._told for scope in scopes_in_cancellation(self.trio_task)
+            ):
                 # A body may answer trio's cancellation with a CancelledError of its own. Trio must see its own exception.
                 asked = await outcome.acapture(trio.lowlevel.checkpoint_if_cancelled)
                 if isinstance(asked, outcome.Error):
@@ -189,6 +194,7 @@ class FlavourFreeTask(Task):
                     coroutine.close()
                     raise
                 finally:
+                    self._unheeded = None
                     del awaited
         finally:
             # An error of the body keeps this frame, and the task keeps the error.
@@ -243,13 +249,17 @@ class FlavourFreeTask(Task):
             return self._body.throw, exc
         if isinstance(received, outcome.Error) and isinstance(received.error, trio.Cancelled):
             if self.trio_task is not None:
-                self._told.update(cancelled_scopes(self.trio_task))
+                self._told.update(scopes_in_cancellation(self.trio_task))
             received = outcome.Error(in_both_worlds(received.error))
         return self._body.send, received
 
     def _abort_trap(self) -> None:
-        if self._requested and self._awaited is None and self.trio_task is not None:
-            abort(self.trio_task, self._raise_requested)
+        if self._requested and self._awaited is None:
+            self._abort_wait()
+
+    def _abort_wait(self) -> None:
+        if self.trio_task is not None and not abort(self.trio_task, self._raise_requested) and self._unheeded is not None:
+            self._unheeded.ask(self._raise_requested)
 
     def _resume(self, failed: BaseException | None, asked: BaseException | None) -> Next:
         error = failed or asked
@@ -278,12 +288,24 @@ class _BodyWait(Wait):
     def __init__(self, task: FlavourFreeTask, future: asyncio.Future[Any], cancel: Callable[[str], object]) -> None:
         super().__init__(task._loop_of_body, future, cancel)
         self._told = task._told
+        self._body_task = task
+
+    def ask(self, raise_cancel: Callable[[], object]) -> None:
+        """Cancel what is waited for, unless that is over already."""
+        if not self._over and self.asked is None:
+            super()._abort(raise_cancel)
+
+    def _abort(self, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+        aborted = super()._abort(raise_cancel)
+        if self.asked is None:
+            self._body_task._unheeded = self
+        return aborted
 
     def _heed(self, asked: BaseException) -> BaseException | None:
         if not isinstance(asked, trio.Cancelled):
             return asked
-        scopes = list(cancelled_scopes(self._task))
-        heeds = any(scope not in self._told for scope in scopes)
+        scopes = list(scopes_in_cancellation(self._task))
+        heeds = any(scope.cancel_called and scope not in self._told for scope in scopes)
         self._told.update(scopes)
         return in_both_worlds(asked) if heeds else None
 

@@ -241,7 +241,8 @@ class TrioBlock(Block):
         self._inside = False
         ours = self._interrupter.leave()
         try:
-            if ours and isinstance(exc, asyncio.CancelledError):
+            # What a scope around flavour-free code has thrown is for that scope, whatever else has happened.
+            if ours and isinstance(exc, asyncio.CancelledError) and not isinstance(exc, trio.Cancelled):
                 return await self._exit_cancelled(None)
             if isinstance(exc, asyncio.CancelledError):
                 return await self._exit_cancelled(exc)
