@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fnmatch
+import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from . import report
+from . import plot, report
 from .loops import DEFAULT, RUNNERS, TRIO_RUNNERS, missing
 from .row import Result, Row
 from .rows import ROWS
@@ -39,6 +42,8 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", metavar="FILE", help="write all measurements here")
+    parser.add_argument("--svg", metavar="FILE", help="draw a plot here")
+    parser.add_argument("--from", dest="measured", metavar="FILE", help="measure nothing: take what --json has written")
     parser.add_argument("--list", action="store_true", help="only list the rows")
     chosen = parser.parse_args()
     chosen.loops = chosen.loops.split(",")
@@ -60,7 +65,7 @@ def not_measured(row: Row, loop: str) -> str | None:
     """Why `loop` has no figure in `row`; None if it can be measured."""
     if loop == "ceiling":
         return None if row.ceiling is not None else ""
-    if missing(loop):
+    if missing(loop) or not all(map(importlib.util.find_spec, row.packages)) or not all(map(shutil.which, row.programs)):
         return "missing"
     return None if row.flavour == "asyncio" or loop in TRIO_RUNNERS else ""
 
@@ -77,9 +82,12 @@ def measure(row: Row, loop: str, seconds: float) -> Result | None:
     if run.returncode:
         print(f"\n{loop} failed in {row.name!r}:\n{run.stderr[-2000:]}", file=sys.stderr)
         return None
-    found = json.loads(run.stdout.splitlines()[-1])
-    found["histogram"] = {int(power): count for power, count in found["histogram"].items()}
-    return Result(**found)
+    return result(json.loads(run.stdout.splitlines()[-1]))
+
+
+def result(found: dict[str, Any]) -> Result:
+    """A result from its JSON, which has only strings as keys."""
+    return Result(**{**found, "histogram": {int(power): count for power, count in found["histogram"].items()}})
 
 
 class Progress:
@@ -134,6 +142,24 @@ def run(rows: list[Row], loops: list[str], rounds: int, seconds: float) -> repor
     }
 
 
+def recorded(rows: list[Row], results: report.Results, rounds: int, seconds: float) -> dict[str, Any]:
+    """What is written as JSON: everything that a table or a plot is made from."""
+    measured = {
+        name: {loop: found if isinstance(found, str) else [dataclasses.asdict(one) for one in found] for loop, found in of_row.items()}
+        for name, of_row in results.items()
+    }
+    units = {row.name: row.unit for row in rows}
+    return {**report.machine(), "rounds": rounds, "seconds": seconds, "units": units, "results": measured}
+
+
+def read(record: dict[str, Any]) -> report.Results:
+    """The results in such a record."""
+    return {
+        name: {loop: found if isinstance(found, str) else [result(one) for one in found] for loop, found in of_row.items()}
+        for name, of_row in record["results"].items()
+    }
+
+
 def main() -> int:
     chosen = options()
     rows: list[Row] = chosen.rows
@@ -142,23 +168,26 @@ def main() -> int:
             print(f"{row.group:9} {row.name}")
         return 0
     loops = [*chosen.loops, *(["ceiling"] if chosen.ceiling and any(row.ceiling for row in rows) else [])]
-    results = run(rows, loops, chosen.rounds, chosen.seconds)
-    machine = report.machine()
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    for part in (report.table(rows, results, loops, markdown=chosen.markdown), report.histograms(rows, results, loops)):
+    if chosen.measured:
+        record = json.loads(Path(chosen.measured).read_text())
+    else:
+        record = recorded(rows, run(rows, loops, chosen.rounds, chosen.seconds), chosen.rounds, chosen.seconds)
+    results = read(record)
+    rows = [row for row in rows if row.name in results]
+    loops = [loop for loop in loops if all(loop in results[row.name] for row in rows)]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    tables = [report.table(rows, results, loops, unit, markdown=chosen.markdown) for unit in ("per second", "bytes each")]
+    for part in (*tables, report.histograms(rows, results, loops)):
         if part:
             print(part + "\n")
     print(
-        f"{machine['date']}, revision {machine['revision']}, Python {machine['python']}, {versions}; {machine['machine']}, "
-        f"{machine['system']}; medians of {chosen.rounds} interleaved rounds of {chosen.seconds:g} s"
+        f"{record['date']}, revision {record['revision']}, Python {record['python']}, {versions}; {record['machine']}, "
+        f"{record['system']}; medians of {record['rounds']} interleaved rounds of {record['seconds']:g} s"
     )
     if chosen.json:
-        measured = {
-            name: {loop: found if isinstance(found, str) else [dataclasses.asdict(one) for one in found] for loop, found in of_row.items()}
-            for name, of_row in results.items()
-        }
-        record = {**machine, "rounds": chosen.rounds, "seconds": chosen.seconds, "results": measured}
         Path(chosen.json).write_text(json.dumps(record, indent=1) + "\n")
+    if chosen.svg:
+        Path(chosen.svg).write_text(plot.draw(record))
     return 1 if any(found == "failed" for of_row in results.values() for found in of_row.values()) else 0
 
 

@@ -1,7 +1,9 @@
 /* Load for the echo benchmarks: many connections from one epoll loop, each sending a message when the last has come back.
  *
  *   load ADDRESS CONNECTIONS BYTES SECONDS   prints {"messages": N, "seconds": S, "p50": US, "p99": US} after a warm-up;
- *                                            ADDRESS is tcp:PORT, udp:PORT or unix:PATH
+ *                                            ADDRESS is tcp:PORT, udp:PORT, unix:PATH, or http:PORT, where a message is
+ *                                            a GET request (BYTES is ignored) and must always have a reply of one length
+ *   load hold ADDRESS CONNECTIONS            idle connections: prints a line once all are there, keeps them until its input ends
  *   load serve                               an echo server, as the ceiling: prints its TCP port, runs until killed
  */
 #define _GNU_SOURCE
@@ -10,6 +12,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +30,8 @@ struct connection {
     double began;
 };
 
-static char buffer[BUFFER];
+static char message[BUFFER], buffer[BUFFER];
+static size_t message_size, reply_size;
 static float samples[MAX_SAMPLES];
 
 static void fail(const char *what) {
@@ -54,7 +58,7 @@ static void watch(int epoll, int operation, int fd, uint32_t events, void *data)
 /* Send what is left of the message; watch for writing only while the socket is full. */
 static void push(int epoll, struct connection *c, int was_full) {
     while (c->to_send) {
-        ssize_t n = send(c->fd, buffer, c->to_send < BUFFER ? c->to_send : BUFFER, 0);
+        ssize_t n = send(c->fd, message + message_size - c->to_send, c->to_send, 0);
         if (n < 0) {
             if (errno != EAGAIN) fail("send");
             if (!was_full) watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLOUT, c);
@@ -65,8 +69,9 @@ static void push(int epoll, struct connection *c, int was_full) {
     if (was_full) watch(epoll, EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
 }
 
-static void begin(int epoll, struct connection *c, size_t bytes) {
-    c->to_send = c->to_receive = bytes;
+static void begin(int epoll, struct connection *c) {
+    c->to_send = message_size;
+    c->to_receive = reply_size;
     c->began = now();
     push(epoll, c, 0);
 }
@@ -79,7 +84,7 @@ static int connected(const char *address) {
         fd = socket(AF_UNIX, type, 0);
         failed = connect(fd, (struct sockaddr *)&path, sizeof path);
     } else {
-        struct sockaddr_in port = {.sin_family = AF_INET, .sin_port = htons(atoi(address + 4)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct sockaddr_in port = {.sin_family = AF_INET, .sin_port = htons(atoi(strchr(address, ':') + 1)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         fd = socket(AF_INET, type, 0);
         failed = connect(fd, (struct sockaddr *)&port, sizeof port);
         if (type == SOCK_STREAM) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -89,7 +94,23 @@ static int connected(const char *address) {
     return fd;
 }
 
+/* What is sent, and how long its reply is: found by asking once, and taking what comes until nothing more does. */
+static void choose_message(const char *address, size_t bytes) {
+    if (bytes > BUFFER) fprintf(stderr, "a message has at most %d bytes\n", BUFFER), exit(2);
+    message_size = reply_size = bytes;
+    if (strncmp(address, "http:", 5)) return;
+    reply_size = 0;
+    message_size = sprintf(message, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    struct pollfd one = {.fd = connected(address), .events = POLLIN};
+    if (send(one.fd, message, message_size, 0) < 0) fail("send");
+    int patience = 5000;
+    for (ssize_t got; poll(&one, 1, patience) > 0 && (got = recv(one.fd, buffer, BUFFER, 0)) > 0; patience = 200) reply_size += got;
+    close(one.fd);
+    if (!reply_size) fprintf(stderr, "the server does not answer\n"), exit(1);
+}
+
 static int load(const char *address, int connections, size_t bytes, double seconds) {
+    choose_message(address, bytes);
     struct connection *all = calloc(connections, sizeof *all);
     struct epoll_event events[EVENTS];
     int epoll = epoll_create1(0);
@@ -98,7 +119,7 @@ static int load(const char *address, int connections, size_t bytes, double secon
         watch(epoll, EPOLL_CTL_ADD, all[i].fd, EPOLLIN, &all[i]);
     }
     /* Only when all are there: a server that is busy with the first ones would keep the others from connecting. */
-    for (int i = 0; i < connections; i++) begin(epoll, &all[i], bytes);
+    for (int i = 0; i < connections; i++) begin(epoll, &all[i]);
     double start = now() + seconds / 4, end = start + seconds, time;
     long messages = 0;
     while ((time = now()) < end) {
@@ -118,13 +139,21 @@ static int load(const char *address, int connections, size_t bytes, double secon
                 if (messages < MAX_SAMPLES) samples[messages] = (at - c->began) * 1e6;
                 messages++;
             }
-            begin(epoll, c, bytes);
+            begin(epoll, c);
         }
     }
     long count = messages < MAX_SAMPLES ? messages : MAX_SAMPLES;
     qsort(samples, count, sizeof *samples, by_value);
     printf("{\"messages\": %ld, \"seconds\": %f, \"p50\": %.1f, \"p99\": %.1f}\n", messages, time - start,
            count ? samples[count / 2] : 0.0, count ? samples[count * 99 / 100] : 0.0);
+    return 0;
+}
+
+static int hold(const char *address, int connections) {
+    for (int i = 0; i < connections; i++) connected(address);
+    puts("ready");
+    fflush(stdout);
+    while (getchar() != EOF);
     return 0;
 }
 
@@ -165,7 +194,8 @@ static void serve(void) {
 
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "serve")) serve();
+    if (argc == 4 && !strcmp(argv[1], "hold")) return hold(argv[2], atoi(argv[3]));
     if (argc == 5) return load(argv[1], atoi(argv[2]), strtoul(argv[3], NULL, 10), atof(argv[4]));
-    fprintf(stderr, "usage: load ADDRESS CONNECTIONS BYTES SECONDS | load serve\n");
+    fprintf(stderr, "usage: load ADDRESS CONNECTIONS BYTES SECONDS | load hold ADDRESS CONNECTIONS | load serve\n");
     return 2;
 }

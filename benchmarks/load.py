@@ -60,7 +60,8 @@ def certificate() -> tuple[str, str]:
 
 
 def run_load(address: str, connections: int, size: int, seconds: float) -> Result:
-    """Messages per second through the echo server at `address`: `tcp:PORT`, `udp:PORT`, `unix:PATH` or `tls:PORT`."""
+    """Messages per second through the echo server at `address`: `tcp:PORT`, `udp:PORT`, `unix:PATH`, `tls:PORT`; or through
+    the web server at `http:PORT`."""
     program = [sys.executable, str(HERE / "tls_load.py")] if address.startswith("tls:") else [load_program()]
     command = [*program, address, str(connections), str(size), str(seconds)]
     run = subprocess.run(command, capture_output=True, text=True)

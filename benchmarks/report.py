@@ -54,13 +54,13 @@ def _revision() -> str | None:
     return found.stdout.strip() or None
 
 
-def table(rows: list[Row], results: Results, loops: list[str], *, markdown: bool) -> str:
-    """The median of each loop with its spread, and the first loop's median over each of the others'."""
+def table(rows: list[Row], results: Results, loops: list[str], unit: str, *, markdown: bool) -> str:
+    """The median of each loop with its spread, and the first loop's median over each of the others', for the rows with this unit."""
     ours, peers = loops[0], [loop for loop in loops[1:] if loop != "ceiling"]
     shown = [ours, *peers, *(["ceiling"] if "ceiling" in loops else [])]
-    lines = [["per second", *(loop.replace("ceiling", "C server") for loop in shown), *(f"{ours} / {peer}" for peer in peers)]]
+    lines = [[unit, *(loop.replace("ceiling", "C server") for loop in shown), *(f"{ours} / {peer}" for peer in peers)]]
     for row in rows:
-        if row.group != "fairness":
+        if row.unit == unit:
             of_row = results[row.name]
             lines.append([row.name, *(_cell(of_row[loop]) for loop in shown), *(_ratio(of_row[ours], of_row[peer]) for peer in peers)])
     if len(lines) == 1:
@@ -81,7 +81,7 @@ def histograms(rows: list[Row], results: Results, loops: list[str]) -> str:
     for row in rows:
         for loop in loops:
             found = results[row.name][loop]
-            if row.group != "fairness" or isinstance(found, str):
+            if row.unit != "waits" or isinstance(found, str):
                 continue
             p50, p99, longest = (statistics.median(getattr(one, name) for one in found) for name in ("p50", "p99", "longest"))
             lines.append(f"{row.name}, {loop}: p50 {p50:,.0f} us, p99 {p99:,.0f} us, longest {longest:,.0f} us")

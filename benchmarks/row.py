@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Literal
+
+MEMORY = Path("/proc/self/statm")
 
 
 @dataclasses.dataclass
 class Result:
     """What one measurement found.
 
-    `histogram` counts waits by the power of two of microseconds that they stayed below; a row that is about rates has none.
+    `rate` is what the row's unit says: so many per second, or bytes each. `histogram` counts waits by the power of two of microseconds
+    that they stayed below; only a row about waits has one.
     """
 
     rate: float
@@ -33,7 +38,8 @@ class Row:
 
     `flavour` says in which world `measure` runs: "asyncio" under every loop, "trio" under those that have both. `ceiling`, where a row has
     one, measures the load generator against a server in C. `one_core` keeps both ends of a measurement on one core: for work that
-    goes to and fro, where the ends never run at once and the kernel's choice of cores would be most of the figure.
+    goes to and fro, where the ends never run at once and the kernel's choice of cores would be most of the figure. `unit` says what
+    is measured: rates and bytes are shown in a table, waits as a histogram. `packages` and `programs` are what the row needs besides.
     """
 
     group: str
@@ -42,6 +48,9 @@ class Row:
     ceiling: Callable[[float], Awaitable[Result]] | None = None
     flavour: Literal["asyncio", "trio"] = "asyncio"
     one_core: bool = False
+    unit: Literal["per second", "bytes each", "waits"] = "per second"
+    packages: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
 
 
 def repeated(work: Callable[[int], Awaitable[None]]) -> Callable[[float], Awaitable[Result]]:
@@ -65,6 +74,11 @@ def repeated(work: Callable[[int], Awaitable[None]]) -> Callable[[float], Awaita
         return Result(done / (now - start))
 
     return measure
+
+
+def memory() -> int:
+    """Bytes of this process that are in memory now. Linux only, like the rows that ask."""
+    return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def of_waits(waits: list[float]) -> Result:

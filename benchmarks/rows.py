@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import border, cpu, echo
+from . import border, cpu, echo, growth, web
 
+ALL = [*cpu.ROWS, *echo.ROWS, *border.ROWS, *growth.ROWS, *web.ROWS]
 # "more": beside what the first table needs.
-ROWS = {row.name: row for row in sorted([*cpu.ROWS, *echo.ROWS, *border.ROWS], key=lambda row: row.group == "more")}
+ROWS = {row.name: row for row in sorted(ALL, key=lambda row: row.group == "more")}

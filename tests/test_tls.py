@@ -83,6 +83,24 @@ def test_the_host_is_the_name_that_is_verified(run: Run, tls: Contexts) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 200_000])
+def test_what_is_sent_right_before_the_end_arrives(run: Run, tls: Contexts, size: int) -> None:
+    """The last record and the end may be read at once; a record has at most 16 KiB."""
+
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(DATA[:size])
+        await close(writer)
+
+    async def main() -> None:
+        async with await asyncio.start_server(tell, "127.0.0.1", 0, ssl=tls.server) as server:
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls.client, server_hostname="localhost")
+            assert await reader.read() == DATA[:size]
+            await close(writer)
+
+    run(main)
+
+
 def test_megabytes_arrive_whole_through_tls(run: Run, tls: Contexts) -> None:
     async def main() -> None:
         async with await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls.server) as server:

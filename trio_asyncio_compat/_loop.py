@@ -32,8 +32,9 @@ from ._processes import Children
 from ._pump import Pump
 from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
-from ._stdlib import SelectorLoop, SSLProtocol, ThreadSafeHandle, logger
+from ._stdlib import SelectorLoop, ThreadSafeHandle, logger
 from ._threads import WorkerPool
+from ._tls import TlsProtocol
 from ._transports import TrioSocketTransport, keep_read_buffers
 from ._trio_asyncio import TrioAsyncioMethods
 from ._waiting import Wait
@@ -388,7 +389,7 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, SelectorLoop):
         **options: Any,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        tls = SSLProtocol(
+        tls = TlsProtocol(
             self,
             protocol,
             sslcontext,

@@ -125,7 +125,8 @@ class Poller(abc.ABC):
 
     @abc.abstractmethod
     def watch(self, fd: int, read: bool, write: bool) -> None:
-        """Ask the kernel for exactly these events of `fd` from now on. Raises OSError if it refuses."""
+        """Ask the kernel for exactly these events of `fd` from now on. Raises OSError if it refuses. Called before the tables gain
+        `fd`, and after they have lost it."""
 
     @abc.abstractmethod
     def poll(self, ready: collections.deque[Handle]) -> int:
@@ -179,29 +180,26 @@ if sys.platform != "win32":
         def __init__(self) -> None:
             super().__init__()
             self._queue = _new_queue()
-            self._watched: set[int] = set()
             # Whether `wait` has returned since the last poll.
             self._found = False
 
         def watch(self, fd: int, read: bool, write: bool) -> None:
             events = (READ if read else 0) | (WRITE if write else 0)
             if not events:
-                self._watched.discard(fd)
                 self._queue.unregister(fd)
-            elif fd in self._watched:
+            elif fd in self.readers or fd in self.writers:
                 try:
                     self._queue.modify(fd, events)
                 except FileNotFoundError:
                     self._queue.register(fd, events)
             else:
                 self._queue.register(fd, events)
-                self._watched.add(fd)
 
         def poll(self, ready: collections.deque[Handle]) -> int:
             # With callbacks to run and only the self-pipe watched, nothing of interest can be found: a thread that
             # appends to `ready` writes to the pipe only while the loop is idle. Unless that is what ended the wait: left unread, the byte
             # would end every wait from now on.
-            if ready and len(self._watched) <= 1 and not self._found:
+            if ready and len(self.readers) + len(self.writers) <= 1 and not self._found:
                 return 0
             self._found = False
             events = self._queue.poll(0, MAX_EVENTS)

@@ -244,7 +244,7 @@ class Scheduler:
         A slice that served a descriptor ends only with a turn that finds nothing: the answer to what was sent may have come
         already, and one more poll (0.5 us) is cheaper than the way through trio (10 us: two system calls and a tick). Measured,
         echo over one connection with both ends on one core: 123,000 messages/s instead of 52,000 by protocol, 81,000 instead of 42,000
-        by streams; with the ends on two cores no difference.
+        by streams; with the ends on two cores no difference. Likewise a timer that is due at once: `sleep(1e-9)` in 5 us instead of 30.
         """
         self.slices += 1
         start = time.perf_counter()
@@ -254,12 +254,15 @@ class Scheduler:
             queued = len(self.ready)
             events = self.turn()
             served += events
-            found_nothing = not self.ready and not (served and (events or queued))
+            found_nothing = not self.ready and not (served and (events or queued)) and not self._timer_is_due()
             seconds = time.perf_counter() - start
             if found_nothing or self.stopping or self.in_trio_task != in_trio_task or self._poller.lazy or seconds >= self._slice_length:
                 if seconds > self.longest_slice:
                     self.longest_slice = seconds
                 return
+
+    def _timer_is_due(self) -> bool:
+        return bool(self.deadlines) and self.deadlines[0] <= self.time()
 
     def _move_due_timers(self) -> None:
         # Cancelled ones that would be next are let lie until the loop goes idle: taking each away by itself, as a `timeout` that

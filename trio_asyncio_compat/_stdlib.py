@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import concurrent.futures
     import contextvars
     import socket
+    import ssl
     import weakref
     from collections.abc import Callable
 
@@ -143,9 +144,16 @@ if TYPE_CHECKING:
     class SSLProtocol(asyncio.BufferedProtocol):
         """`asyncio.sslproto.SSLProtocol`."""
 
+        max_size: int
         _app_transport: asyncio.Transport
+        _app_protocol: Any
+        _sslobj: Any
+        _incoming: ssl.MemoryBIO
 
         def __init__(self, *args: Any, **options: Any) -> None: ...
+        def _do_read__copied(self) -> None: ...
+        def _call_eof_received(self) -> None: ...
+        def _start_shutdown(self) -> None: ...
 
     class FlowControlTransport(asyncio.Transport):
         """`asyncio.transports._FlowControlMixin`: the base of transports that pause and resume their protocol's writing."""
@@ -196,6 +204,10 @@ else:
 
 # What `loop.sendfile` asks of a transport: this one is written to in pieces.
 SENDFILE_FALLBACK: Any = constants._SendfileMode.FALLBACK
+
+
+# What a TLS object raises when it needs more from the other side.
+SSL_AGAIN: tuple[type[Exception], ...] = sslproto.SSLAgainErrors
 
 
 def set_running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
@@ -278,6 +290,7 @@ _fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost
 USED_NAMES: dict[Any, list[str]] = {
     SelectorLoop: _LOOP_NAMES.split(),
     SocketTransport: _TRANSPORT_NAMES.split(),
+    SSLProtocol: ["max_size", "_do_read__copied", "_call_eof_received", "_start_shutdown"],
     FlowControlTransport: ["_maybe_pause_protocol", "_maybe_resume_protocol"],
     Handle: ["_callback", "_args", "_cancelled", "_context", "_source_traceback", "_run"],
     TimerHandle: ["_scheduled", "_when"],
