@@ -168,17 +168,19 @@ def test_a_parked_task_can_be_aborted_with_another_exception_once() -> None:
     trio.run(main)
 
 
-def test_cancelled_scopes_are_told_apart_and_end_at_a_shield() -> None:
+def test_the_scopes_that_a_task_feels_are_told_apart_and_end_at_a_shield() -> None:
     async def main() -> None:
         task = trio.lowlevel.current_task()
-        with trio.CancelScope() as outer, trio.CancelScope(), trio.CancelScope() as inner:
-            assert list(_trio_private.cancelled_scopes(task)) == []
+        with trio.CancelScope() as outer, trio.CancelScope() as middle, trio.CancelScope() as inner:
+            assert list(_trio_private.scopes_in_cancellation(task)) == []
             outer.cancel()
-            assert list(_trio_private.cancelled_scopes(task)) == [outer]
-            inner.cancel()
-            assert list(_trio_private.cancelled_scopes(task)) == [inner, outer]
+            # What is around the outermost is the run's own.
+            assert list(_trio_private.scopes_in_cancellation(task)) == [inner, middle, outer]
             with trio.CancelScope(shield=True):
-                assert list(_trio_private.cancelled_scopes(task)) == []
+                assert list(_trio_private.scopes_in_cancellation(task)) == []
+            inner.cancel()
+            inner.shield = True
+            assert list(_trio_private.scopes_in_cancellation(task)) == [inner]
 
     trio.run(main)
 
