@@ -202,9 +202,8 @@ class Watched(SelectorLoop):
     _poller: Poller
     _waits: set[Any]
     _calls: set[Any]
-    # Calls so far, in each direction.
-    _calls_to_asyncio = 0
-    _calls_to_trio = 0
+    _calls_to_asyncio: int
+    _calls_to_trio: int
 
     @functools.cached_property
     def _instruments(self) -> Instruments:

@@ -1,29 +1,26 @@
 """`TrioEventLoop`: the surface of `asyncio.AbstractEventLoop`, each method one thought long.
 
 What schedules and waits is ours (`_scheduler.py`, `_pump.py`, `_readiness.py`); transports, TLS, servers and `sock_*` are the standard
-library's, on top of it. A loop is *hosted* (opened by `open_loop`, `_lifetime.py`) or *driven* (`_driven.py`).
+library's, on top of it. Here are the loop's life, its callbacks and its tasks; its other methods are in its bases: `_endpoints.py`,
+`_executors.py`, `_signals.py`, `_crossings.py`, `_instruments.py`, `_trio_asyncio.py`. A loop is *hosted* (opened by `open_loop`,
+`_lifetime.py`) or *driven* (`_driven.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
-import signal
-import socket
 import sys
 import threading
-import time
-import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 import trio
 
-from . import _signals, _stdlib
-from ._callers import Callers
-from ._calls import TrioCall
+from . import _stdlib
 from ._driven import drive
+from ._endpoints import Endpoints
+from ._executors import Executors
 from ._flavour import run_as_asyncio
 from ._handles import Handle, TimerHandle
 from ._instruments import Watched
@@ -32,21 +29,19 @@ from ._processes import Children
 from ._pump import Pump
 from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
-from ._stdlib import SelectorLoop, ThreadSafeHandle, logger
-from ._threads import WorkerPool
-from ._tls import TlsProtocol
-from ._transports import TrioSocketTransport, keep_read_buffers
+from ._signals import SignalHandlers
+from ._stdlib import SelectorLoop, ThreadSafeHandle
+from ._transports import keep_read_buffers
 from ._trio_asyncio import TrioAsyncioMethods
-from ._waiting import Wait
 from ._wrong_flavour import explain
 
-if sys.platform != "win32":
-    from ._stdlib import UnixSubprocessTransport
-
 if TYPE_CHECKING:
-    import concurrent.futures
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
+    from ._callers import Callers
+    from ._calls import TrioCall
+    from ._threads import WorkerPool
+    from ._waiting import Wait
     from .border.generators import FlavourFreeGenerators
 
 T = TypeVar("T")
@@ -59,7 +54,7 @@ _THREADSAFE_FRAMES = 2 if _HANDLES_LOCK else 1
 DEFAULT_SLICE_LENGTH = 0.001
 
 
-class TrioEventLoop(TrioAsyncioMethods, Watched, SelectorLoop):
+class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHandlers, SelectorLoop):
     """An asyncio event loop whose scheduler is trio.
 
     Called without arguments it makes a loop to be driven from synchronous code, as in
@@ -332,301 +327,6 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, SelectorLoop):
             self._ssock.recv(4096)
         except (BlockingIOError, InterruptedError):
             pass
-
-    # Descriptors
-
-    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
-        self._check_closed()
-        handle = self._descriptor_handle(callback, args, context)
-        self._poller.add_reader(fd, handle)
-        if self._poller.lazy:
-            self._registrations_changed()
-        return handle
-
-    def _remove_reader(self, fd: Any) -> bool:
-        return not self._closed and self._poller.remove_reader(fd)
-
-    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any, context: Any = None) -> _stdlib.Handle:
-        self._check_closed()
-        handle = self._descriptor_handle(callback, args, context)
-        self._poller.add_writer(fd, handle)
-        if self._poller.lazy:
-            self._registrations_changed()
-        return handle
-
-    def _remove_writer(self, fd: Any) -> bool:
-        return not self._closed and self._poller.remove_writer(fd)
-
-    def _descriptor_handle(self, callback: Callable[..., object], args: tuple[Any, ...], context: Any) -> _stdlib.Handle:
-        # In debug mode with a traceback of where it was made.
-        return (_stdlib.Handle if self._debug else Handle)(callback, args, self, context)
-
-    def _registrations_changed(self) -> None:
-        if self._scheduler.idle:
-            self._pump.wake()
-
-    # Transports
-
-    def _make_socket_transport(
-        self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **options: Any
-    ) -> TrioSocketTransport:
-        self._ensure_fd_no_transport(sock)
-        return TrioSocketTransport(self, sock, protocol, waiter, extra, server, **options)
-
-    def _make_ssl_transport(
-        self,
-        rawsock: socket.socket,
-        protocol: Any,
-        sslcontext: Any,
-        waiter: Any = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: Any = None,
-        server: Any = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-        **options: Any,
-    ) -> asyncio.Transport:
-        self._ensure_fd_no_transport(rawsock)
-        tls = TlsProtocol(
-            self,
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        TrioSocketTransport(self, rawsock, tls, extra=extra, server=server, **options)
-        return tls._app_transport
-
-    async def sendfile(self, transport: Any, file: Any, offset: int = 0, count: int | None = None, *, fallback: bool = True) -> int:
-        """Send a file over a transport, as in asyncio; return how many bytes were sent."""
-        sent = await super().sendfile(transport, file, offset, count, fallback=fallback)
-        if getattr(transport, "_protocol_paused", False):
-            # Where it writes itself, asyncio gives the protocol back as one that may write, also if the transport is full then; the
-            # transport would later resume a protocol that was never paused, which asyncio's own and aiohttp's refuse.
-            transport.get_protocol().pause_writing()
-        return sent
-
-    def _start_serving(
-        self, protocol_factory: Any, sock: socket.socket, sslcontext: Any = None, server: Any = None, *args: Any, **options: Any
-    ) -> None:
-        if server is not None:
-            self._servers.add(server)
-        super()._start_serving(protocol_factory, sock, sslcontext, server, *args, **options)
-
-    def _make_read_pipe_transport(self, *args: Any, **options: Any) -> Any:
-        transport = super()._make_read_pipe_transport(*args, **options)
-        self._pipes.add(transport)
-        return transport
-
-    def _make_write_pipe_transport(self, *args: Any, **options: Any) -> Any:
-        transport = super()._make_write_pipe_transport(*args, **options)
-        self._pipes.add(transport)
-        return transport
-
-    if sys.platform != "win32":
-
-        async def _make_subprocess_transport(
-            self,
-            protocol: Any,
-            args: Any,
-            shell: Any,
-            stdin: Any,
-            stdout: Any,
-            stderr: Any,
-            bufsize: Any,
-            extra: Any = None,
-            **options: Any,
-        ) -> UnixSubprocessTransport:
-            waiter = self.create_future()
-            transport = UnixSubprocessTransport(
-                self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **options
-            )
-            self._processes.add(transport)
-            ended = self._children.notify_exit(transport.get_pid(), transport._process_exited)
-            try:
-                await waiter
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException:
-                transport.close()
-                try:
-                    # Not for the transport, which ends only after its pipes, and those may never have been connected.
-                    await asyncio.shield(ended)
-                finally:
-                    process = transport.get_extra_info("subprocess")
-                    for pipe in (process.stdin, process.stdout, process.stderr):
-                        if pipe is not None:
-                            pipe.close()
-                raise
-            return transport
-
-    # Threads and names
-
-    def run_in_executor(self, executor: concurrent.futures.Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Call `func(*args)` in `executor`; the Future is resolved with what it returns or raises.
-
-        None means the default: the one given to `set_default_executor`, else trio's worker threads, in which
-        `trio.from_thread.run` works. Cancelling the Future prevents a call that has not begun and does not stop one that has.
-        """
-        self._check_closed()
-        if executor is not None or self._default_executor is not None:
-            return super().run_in_executor(executor, func, *args)
-        if self._debug:
-            self._check_callback(func, "run_in_executor")
-        self._check_default_executor()
-        if self._workers is None:
-            self._workers = WorkerPool(self)
-            if self._nursery is not None:
-                self._workers.start(self._nursery, abandon=not self._hosted)
-        return self._workers.submit(func, args)
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # type: ignore[override, unused-ignore]
-        """Let the default executor finish what it has, and end its threads; nothing more can be submitted to it.
-
-        After `timeout` seconds a RuntimeWarning is given, and the threads are left to end by themselves.
-        """
-        if self._default_executor is not None:
-            if sys.version_info >= (3, 12):
-                await super().shutdown_default_executor(timeout)
-            else:
-                await super().shutdown_default_executor()
-        self._executor_shutdown_called = True
-        if self._workers is None:
-            return
-        try:
-            async with asyncio.timeout(timeout):
-                await self._workers.shut_down()
-        except TimeoutError:
-            warnings.warn(f"The executor did not finishing joining its threads within {timeout} seconds.", RuntimeWarning, stacklevel=2)
-
-    async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:
-        """`trio.socket.getaddrinfo`, with trio's custom resolver if one is set; cancellation returns at once."""
-        if not self._debug:
-            infos: list[Any] = await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)
-            return infos
-        logger.debug("Get address info %r:%r, family=%r, type=%r, proto=%r, flags=%r", host, port, family, type, proto, flags)
-        start = time.perf_counter()
-        infos = await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)
-        seconds = time.perf_counter() - start
-        level = logger.info if seconds >= self.slow_callback_duration else logger.debug
-        level("Getting address info %r:%r took %.3fms: %r", host, port, seconds * 1e3, infos)
-        return infos
-
-    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
-        """`trio.socket.getnameinfo`."""
-        return await self._call_trio(trio.socket.getnameinfo, sockaddr, flags)
-
-    def _call_trio(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
-        """Start a trio task that makes this call; see `TrioCall`."""
-        call = self._running_callers().start(async_fn, args)
-        self._calls_to_trio += 1
-        self._calls.add(call)
-        return call
-
-    def _call_trio_now(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
-        """`_call_trio`, whose first step is made at once: for asyncio code that awaits it at once."""
-        call = self._running_callers().start_now(async_fn, args)
-        self._calls_to_trio += 1
-        if not call.done():
-            self._calls.add(call)
-        return call
-
-    def _running_callers(self) -> Callers:
-        if self._callers is None:
-            raise RuntimeError(f"trio code can be called only while the loop runs, and {self!r} does not")
-        return self._callers
-
-    # Trio code that waits for asyncio
-
-    def _check_serving(self) -> None:
-        """RuntimeError unless what is scheduled now is going to run."""
-        if self._nursery is None or self._scheduler.stopping or not self._pump.running:
-            raise RuntimeError(f"{self!r} has been stopped: nothing can run on it any more. Open a loop with open_loop()")
-
-    def _start_now(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
-        """Make a task of `coroutine` and run its first step here and now, in `context`. The pump is to be held meanwhile.
-
-        Stepped by hand on all Pythons: a Task that starts eagerly is new in 3.12.
-        """
-        scheduler = self._scheduler
-        self._calls_to_asyncio += 1
-        task = asyncio.Task(coroutine, loop=self, context=context)
-        try:
-            step = self._take_first_step(task)
-            run_as_asyncio(self, functools.partial(context.run, scheduler.run_now, step))
-            return task
-        finally:
-            # What the step raised keeps this frame through its traceback, and the task keeps what it raised.
-            task = step = None  # type: ignore[assignment]
-
-    def _take_first_step(self, task: asyncio.Task[Any]) -> _stdlib.Handle:
-        """Take back the step that a new `task` has just queued. Behind it may stand what a finaliser or a thread has queued meanwhile,
-        and a thread may do so at any moment: so each is taken before it is looked at."""
-        ready = self._scheduler.ready
-        behind: list[_stdlib.Handle] = []
-        while getattr((handle := ready.pop())._callback, "__self__", None) is not task:
-            behind.append(handle)
-        ready.extend(reversed(behind))
-        return handle
-
-    def _without_first_step(self, task: asyncio.Task[Any], construct: Callable[[], None]) -> None:
-        """Call `construct`, the constructor of a `task` that somebody else steps, and take back the step that it queues."""
-        held = self._pump.hold()
-        try:
-            construct()
-            self._take_first_step(task).cancel()
-        finally:
-            self._pump.release(held)
-
-    def _abandon_waits(self, message: str) -> None:
-        """Nothing more is going to run: resolve every trio task that waits for this loop."""
-        for wait in list(self._waits):
-            wait.abandon(message)
-
-    # Signals
-
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
-        """Run `callback(*args)` in the loop when signal `sig` arrives; a second registration replaces the first.
-
-        Main thread only, else RuntimeError. Raises ValueError for a number that is no signal, RuntimeError for one that cannot be caught,
-        TypeError for a coroutine function.
-        """
-        if sys.platform == "win32":
-            super().add_signal_handler(sig, callback, *args)
-            return
-        self._check_callback(callback, "add_signal_handler")
-        self._check_signal(sig)
-        self._check_closed()
-        before = self._signal_handlers.get(sig)
-        self._signal_handlers[sig] = _stdlib.Handle(callback, args, self)
-        try:
-            _signals.install(sig, self._handle_signal)
-        except BaseException:
-            if before is None:
-                del self._signal_handlers[sig]
-            else:
-                self._signal_handlers[sig] = before
-            raise
-
-    def _handle_signal(self, sig: int) -> None:
-        if sys.platform != "win32" and sig == signal.SIGCHLD:
-            self._add_callback_signalsafe(_stdlib.Handle(self._children.reap_ended, (), self))
-        super()._handle_signal(sig)
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """Give `sig` back its default; tell whether there was a handler."""
-        if sys.platform == "win32":
-            return super().remove_signal_handler(sig)
-        self._check_signal(sig)
-        if self._signal_handlers.pop(sig, None) is None:
-            return False
-        _signals.restore(sig, self._guard.handler)
-        return True
 
 
 def _forget_callers(made: Any, frames: int) -> None:

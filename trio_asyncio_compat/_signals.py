@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import errno
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
+
+from ._stdlib import Handle, SelectorLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    Handler = Callable[[int, FrameType | None], Any] | int | None
+    from ._interrupts import InterruptGuard
+    from ._processes import Children
+
+    SystemHandler = Callable[[int, FrameType | None], Any] | int | None
 
 
 def install(sig: int, queue: Callable[[int], None]) -> None:
@@ -33,12 +39,12 @@ def install(sig: int, queue: Callable[[int], None]) -> None:
         signal.siginterrupt(sig, False)
 
 
-def restore(sig: int, interrupt_handler: Handler) -> None:
+def restore(sig: int, interrupt_handler: SystemHandler) -> None:
     """Give the signal back its default; SIGINT gets `interrupt_handler`."""
     _set(sig, interrupt_handler if sig == signal.SIGINT else signal.SIG_DFL)
 
 
-def _set(sig: int, handler: Handler) -> None:
+def _set(sig: int, handler: SystemHandler) -> None:
     try:
         signal.signal(sig, handler)
     except ValueError as exc:
@@ -47,3 +53,48 @@ def _set(sig: int, handler: Handler) -> None:
         if exc.errno == errno.EINVAL:
             raise RuntimeError(f"sig {sig} cannot be caught") from None
         raise
+
+
+class SignalHandlers(SelectorLoop):
+    """`add_signal_handler` and `remove_signal_handler`. A base of `TrioEventLoop`."""
+
+    _children: Children
+    _guard: InterruptGuard
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
+        """Run `callback(*args)` in the loop when signal `sig` arrives; a second registration replaces the first.
+
+        Main thread only, else RuntimeError. Raises ValueError for a number that is no signal, RuntimeError for one that cannot be caught,
+        TypeError for a coroutine function.
+        """
+        if sys.platform == "win32":
+            super().add_signal_handler(sig, callback, *args)
+            return
+        self._check_callback(callback, "add_signal_handler")
+        self._check_signal(sig)
+        self._check_closed()
+        before = self._signal_handlers.get(sig)
+        self._signal_handlers[sig] = Handle(callback, args, self)
+        try:
+            install(sig, self._handle_signal)
+        except BaseException:
+            if before is None:
+                del self._signal_handlers[sig]
+            else:
+                self._signal_handlers[sig] = before
+            raise
+
+    def _handle_signal(self, sig: int) -> None:
+        if sys.platform != "win32" and sig == signal.SIGCHLD:
+            self._add_callback_signalsafe(Handle(self._children.reap_ended, (), self))
+        super()._handle_signal(sig)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Give `sig` back its default; tell whether there was a handler."""
+        if sys.platform == "win32":
+            return super().remove_signal_handler(sig)
+        self._check_signal(sig)
+        if self._signal_handlers.pop(sig, None) is None:
+            return False
+        restore(sig, self._guard.handler)
+        return True

@@ -1,0 +1,112 @@
+"""How code of one world gets into the other: a trio call from asyncio, the first step of an asyncio task from trio.
+
+A base of `TrioEventLoop`. The adapters (`border/`) and the loop itself, which calls trio for names, build on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Any
+
+from ._flavour import run_as_asyncio
+from ._stdlib import SelectorLoop
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    import trio
+
+    from . import _stdlib
+    from ._callers import Callers
+    from ._calls import TrioCall
+    from ._pump import Pump
+    from ._scheduler import Scheduler
+    from ._waiting import Wait
+
+
+class Crossings(SelectorLoop):
+    """See the module.
+
+    Invariants: `_calls` has the trio calls that have not ended, `_waits` the trio tasks that wait for a future of the loop.
+    """
+
+    _scheduler: Scheduler
+    _pump: Pump
+    _nursery: trio.Nursery | None
+    _callers: Callers | None
+    _calls: set[TrioCall]
+    _waits: set[Wait]
+    # Calls so far, in each direction.
+    _calls_to_asyncio = 0
+    _calls_to_trio = 0
+
+    # Asyncio code calls trio
+
+    def _call_trio(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
+        """Start a trio task that makes this call; see `TrioCall`."""
+        call = self._running_callers().start(async_fn, args)
+        self._calls_to_trio += 1
+        self._calls.add(call)
+        return call
+
+    def _call_trio_now(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
+        """`_call_trio`, whose first step is made at once: for asyncio code that awaits it at once."""
+        call = self._running_callers().start_now(async_fn, args)
+        self._calls_to_trio += 1
+        if not call.done():
+            self._calls.add(call)
+        return call
+
+    def _running_callers(self) -> Callers:
+        if self._callers is None:
+            raise RuntimeError(f"trio code can be called only while the loop runs, and {self!r} does not")
+        return self._callers
+
+    # Trio code calls asyncio
+
+    def _check_serving(self) -> None:
+        """RuntimeError unless what is scheduled now is going to run."""
+        if self._nursery is None or self._scheduler.stopping or not self._pump.running:
+            raise RuntimeError(f"{self!r} has been stopped: nothing can run on it any more. Open a loop with open_loop()")
+
+    def _start_now(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
+        """Make a task of `coroutine` and run its first step here and now, in `context`. The pump is to be held meanwhile.
+
+        Stepped by hand on all Pythons: a Task that starts eagerly is new in 3.12.
+        """
+        scheduler = self._scheduler
+        self._calls_to_asyncio += 1
+        task = asyncio.Task(coroutine, loop=self, context=context)
+        try:
+            step = self._take_first_step(task)
+            run_as_asyncio(self, functools.partial(context.run, scheduler.run_now, step))
+            return task
+        finally:
+            # What the step raised keeps this frame through its traceback, and the task keeps what it raised.
+            task = step = None  # type: ignore[assignment]
+
+    def _take_first_step(self, task: asyncio.Task[Any]) -> _stdlib.Handle:
+        """Take back the step that a new `task` has just queued. Behind it may stand what a finaliser or a thread has queued meanwhile,
+        and a thread may do so at any moment: so each is taken before it is looked at."""
+        ready = self._scheduler.ready
+        behind: list[_stdlib.Handle] = []
+        while getattr((handle := ready.pop())._callback, "__self__", None) is not task:
+            behind.append(handle)
+        ready.extend(reversed(behind))
+        return handle
+
+    def _without_first_step(self, task: asyncio.Task[Any], construct: Callable[[], None]) -> None:
+        """Call `construct`, the constructor of a `task` that somebody else steps, and take back the step that it queues."""
+        held = self._pump.hold()
+        try:
+            construct()
+            self._take_first_step(task).cancel()
+        finally:
+            self._pump.release(held)
+
+    def _abandon_waits(self, message: str) -> None:
+        """Nothing more is going to run: resolve every trio task that waits for this loop."""
+        for wait in list(self._waits):
+            wait.abandon(message)
