@@ -179,3 +179,20 @@ def test_help_explains_the_command() -> None:
     result = subprocess.run([sys.executable, "-m", "trio_asyncio_compat"], capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert "usage" in result.stderr
+
+
+@pytest.mark.parametrize("option", [["--tasktree-on", "SIGUSR1"], ["--tasktree-on=SIGUSR1"]])
+def test_an_option_of_the_command_is_none_of_the_programs(option: list[str], folder: Path) -> None:
+    done = run(folder, *option, "app.py", "--tasktree-on", ours=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "argv ['--tasktree-on']" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--tasktree-on", "SIGNONE", "app.py"], "'SIGNONE' is no signal"), (["--tasktree-on"], "expected one argument")],
+)
+def test_a_mistaken_option_is_refused(arguments: list[str], says: str, folder: Path) -> None:
+    done = run(folder, *arguments, ours=True)
+    assert done.returncode == 2
+    assert says in done.stderr
