@@ -1,5 +1,6 @@
-# Each target makes its own virtual environment; PYTHON chooses the interpreter, VENV where it goes.
+# Each target makes its own virtual environment; PYTHON chooses the interpreter, VENV where it goes, TESTS what pytest is told besides.
 PYTHON ?= python3
+TESTS ?=
 VENV ?= .venv
 
 .PHONY: demo test ecosystem lint types
@@ -15,7 +16,7 @@ demo: $(VENV)/.installed
 
 # Our own tests, and CPython's test.test_asyncio on our loop.
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(TESTS)
 
 # Real libraries on the loop, against real servers. Installs PostgreSQL and Redis by apt-get, so it needs root on Debian.
 ecosystem: $(VENV)/.installed
