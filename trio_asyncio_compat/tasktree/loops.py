@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 def describe_loop(loop: TrioEventLoop, stacks: Stacks) -> Loop:
     """`loop`, as data; its tasks are not in it."""
     scheduler, poller, now = loop._scheduler, loop._poller, loop.time()
+    # With which threads and signals wake the loop: not the program's.
     itself = loop._ssock.fileno()
+    wakes = poller.readers.get(itself)
     return Loop(
         name=type(loop).__name__,
         hosted=loop._hosted,
         state="stopped" if not loop._pump.running else "idle" if scheduler.idle else "busy",
         turns=scheduler.turns,
-        ready=[describe_call(handle._callback) for handle in list(scheduler.ready) if not handle._cancelled],
+        ready=[describe_call(handle._callback) for handle in list(scheduler.ready) if not handle._cancelled and handle is not wakes],
         timers=[describe_call(timer._callback, seconds_left=timer._when - now) for timer in scheduler.timers()],
         readers=[describe_call(handle._callback, descriptor=fd) for fd, handle in list(poller.readers.items()) if fd != itself],
         writers=[describe_call(handle._callback, descriptor=fd) for fd, handle in list(poller.writers.items())],
