@@ -94,8 +94,8 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
         # Of trio functions that have not ended.
         self._calls: set[TrioCall] = set()
         self._callers: Callers | None = None
-        # trio's hooks for async generators, while the loop runs.
-        self._trio_hooks = sys.get_asyncgen_hooks()
+        # trio's hooks for async generators, while the loop runs. A plain tuple: the collector does not look into what Python returns.
+        self._trio_hooks: tuple[Any, ...] = (None, None)
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
         # Tasks of asyncio that make calls for trio code.

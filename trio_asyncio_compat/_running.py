@@ -47,7 +47,7 @@ def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool
     """`nursery` carries the trio tasks of `loop`: its watcher, its workers, its calls."""
     loop._nursery = nursery
     loop._callers = callers = Callers(loop, nursery)
-    loop._trio_hooks = sys.get_asyncgen_hooks()
+    loop._trio_hooks = tuple(sys.get_asyncgen_hooks())
     loop._poller.start(nursery)
     if loop._workers is not None:
         loop._workers.start(nursery, abandon=abandon_threads)
