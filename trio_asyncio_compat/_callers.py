@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import sys
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -92,6 +94,8 @@ class Caller:
         self.call: TrioCall | None = None
         self._task: trio.lowlevel.Task | None = None
         self.coroutine: Coroutine[Any, Any, None] | None = None
+        # Something still knows the task, which must not make another call.
+        self._spent = False
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -99,10 +103,11 @@ class Caller:
         task = self._task = trio.lowlevel.current_task()
         if self.call is None:
             raise RuntimeError("a caller is started with its first call")
+        before = _references(task)
         with self.scope:
             await self.call.run()
         self.call = None
-        waits = True
+        waits = _references(task) == before
         while waits:
             self.scope = trio.CancelScope(shield=True)
             task.context, task.name = _NO_CONTEXT, IDLE
@@ -116,11 +121,13 @@ class Caller:
         self.call = call
         coroutine = call.run()
         step = functools.partial(call.context.run, coroutine.send, None)
+        before = _references(task)
         try:
             trap = run_as_trio(self._callers._loop, task, step)
         except StopIteration:
             self._ended(task)
-            if self.scope.cancel_called or not self._callers.put_back(self):
+            self._spent = _references(task) != before
+            if self._spent or self.scope.cancel_called or not self._callers.put_back(self):
                 self.end()
         else:
             self.coroutine = coroutine
@@ -147,11 +154,12 @@ class Caller:
     def _make_calls(self) -> Generator[Any, Any, bool]:
         """Park, and go on with calls that have been begun. False to end, True to take a new scope."""
         task = self._parked()
+        before = _references(task)
         while True:
             received: Any = yield from outcome.acapture(trio.lowlevel.wait_task_rescheduled, _cannot_be_aborted).__await__()
             coroutine = self.coroutine
             if coroutine is None:
-                return self._callers.open
+                return self._callers.open and not self._spent
             method: Callable[[Any], Any] = coroutine.send
             if isinstance(received, outcome.Value) and isinstance(received.value, _Unknown):
                 method, received = yield from _ask_trio(coroutine, received.value.trap)
@@ -163,10 +171,21 @@ class Caller:
                 method, received = yield from _ask_trio(coroutine, trap)
             del coroutine, method, received
             self._ended(task)
+            if _references(task) != before:
+                return False
             if self.scope.cancel_called:
                 return True
             if not self._callers.put_back(self):
                 return False
+
+
+def _references(task: trio.lowlevel.Task) -> tuple[int, int]:
+    """How many references there are to `task`.
+
+    A call that leaves one more has made its task known to something that outlives the call: a lock that it has not released, a limiter
+    whose token it has not given back. For that the task is the call, and another call in it would be taken for the first one.
+    """
+    return sys.getrefcount(task), weakref.getweakrefcount(task)
 
 
 class _Unknown:

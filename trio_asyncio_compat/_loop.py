@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ._calls import TrioCall
     from ._threads import WorkerPool
     from ._waiting import Wait
+    from .border.crossing import Carrier
     from .border.generators import FlavourFreeGenerators
 
 T = TypeVar("T")
@@ -98,6 +99,8 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
         self._trio_hooks: tuple[Any, ...] = (None, None)
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
+        # Of the blocks of context managers across the border that have been entered and not left.
+        self._blocks: set[Carrier] = set()
         # Tasks of asyncio that make calls for trio code.
         self._carriers: set[asyncio.Task[Any]] = set()
         self._autoclose: set[int] = set()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 if TYPE_CHECKING:
     from ._loop import TrioEventLoop
 
 # Tasks that are started by others while these unwind are cancelled in their turn; a program in which each
 # cancelled task starts another is left after this many rounds.
 MAX_ROUNDS = 100
+# So many steps a trio task has to leave a block that is interrupted, before the context manager is left without it.
+BLOCK_STEPS = 5
 
 
 async def shut_down(loop: TrioEventLoop) -> None:
@@ -24,7 +28,7 @@ async def shut_down(loop: TrioEventLoop) -> None:
     async def cancel_all(loop: TrioEventLoop) -> None:
         await _cancel_all(loop, given_up)
 
-    for close in (cancel_all, _close_generators, _close_executor, _close_transports, cancel_all):
+    for close in (cancel_all, _close_generators, _end_blocks, cancel_all, _close_executor, _close_transports, cancel_all):
         try:
             await close(loop)
         except asyncio.CancelledError:
@@ -38,8 +42,11 @@ async def shut_down(loop: TrioEventLoop) -> None:
 
 
 def _running(loop: TrioEventLoop) -> list[asyncio.Future[Any]]:
-    """Asyncio's tasks and trio's, but for the one that asks."""
-    return [*(asyncio.all_tasks(loop) - {asyncio.current_task()}), *loop._calls]
+    """Asyncio's tasks and trio's, but for the one that asks, and those that hold a context manager for a block: it is for the block to
+    end these."""
+    running: list[asyncio.Future[Any]] = [*(asyncio.all_tasks(loop) - {asyncio.current_task()}), *loop._calls]
+    held = {carrier.future for carrier in loop._blocks}
+    return [future for future in running if future not in held]
 
 
 async def _cancel_all(loop: TrioEventLoop, given_up: set[asyncio.Future[Any]]) -> None:
@@ -62,6 +69,23 @@ async def _cancel_all(loop: TrioEventLoop, given_up: set[asyncio.Future[Any]]) -
 
 async def _close_generators(loop: TrioEventLoop) -> None:
     await loop.shutdown_asyncgens()
+
+
+async def _end_blocks(loop: TrioEventLoop) -> None:
+    """Leave the context managers of the other side that nobody is going to leave: they were entered by hand, or by a trio task
+    outside of the loop's block, which is given the time to do it."""
+    if not loop._blocks:
+        return
+    for carrier in list(loop._blocks):
+        if carrier.future is not None:
+            carrier.future.cancel("the event loop is shutting down")
+    for _ in range(BLOCK_STEPS):
+        await loop._call_trio(trio.lowlevel.checkpoint)
+    ending = [carrier.future for carrier in loop._blocks if carrier.future is not None]
+    for carrier in list(loop._blocks):
+        carrier.end(loop)
+    if ending:
+        await asyncio.wait(ending)
 
 
 async def _close_executor(loop: TrioEventLoop) -> None:

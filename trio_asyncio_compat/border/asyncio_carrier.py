@@ -32,7 +32,8 @@ class _Call:
     def __init__(self, loop: TrioEventLoop, function: Callable[[], Coroutine[Any, Any, Any]], last: bool) -> None:
         self.function = function
         self.last = last
-        self.context = contextvars.copy_context()
+        # The caller's; then the carrier's before the call and after it.
+        self.context = self.before = contextvars.copy_context()
         self.done: asyncio.Future[None] = loop.create_future()
         self.result: Outcome = outcome.Value(None)
         # How often its cancellation was asked for.
@@ -44,7 +45,7 @@ class AsyncioCarrier(Carrier):
 
     Invariants: `_call` is the call that is to be made or is being made; the task waits for `_woken` while there is none. A cancellation
     that meets the task then was not meant for a call: it is the *interruption*. It is kept, and reaches the next call, unless it has
-    settled the result of that (`_settled`).
+    settled the result of that (`settled`).
     """
 
     def __init__(self, loop: TrioEventLoop, subject: Subject) -> None:
@@ -53,11 +54,13 @@ class AsyncioCarrier(Carrier):
         self._subject = subject
         self._task: asyncio.Task[None] | None = None
         self._call: _Call | None = None
-        self._settled: Outcome | None = None
         self._woken: asyncio.Future[None] | None = None
-        self._ending = False
         self._inward = Follower()
         self._outward = Follower()
+
+    @property
+    def future(self) -> asyncio.Future[Any] | None:
+        return self._task
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False, disturbed: bool = True) -> Any:
@@ -65,12 +68,10 @@ class AsyncioCarrier(Carrier):
         if self.busy:
             self._loop._check_serving()
             raise RuntimeError("another call is still being made: an iterator of the other side can be advanced by one task at a time")
-        settled, self._settled = self._settled, None
-        if settled is not None and not last:
+        settled = self.take_settled(last=last)
+        if settled is not None:
             self._loop._check_serving()
             return settled.unwrap()
-        if settled is not None and self._ending:
-            return None
         self._loop._check_serving()
         if self._task is not None and self._task.done():
             raise RuntimeError("the asyncio task of this iterator or context manager has ended")
@@ -78,7 +79,7 @@ class AsyncioCarrier(Carrier):
         call = self._call = _Call(self._loop, function, last)
         held = self._loop._pump.hold()
         if self._task is None:
-            task = self._task = self._loop._start_now(self._serve(), contextvars.copy_context())
+            task = self._task = self._loop._start_now(self._serve(), contextvars.Context())
             # asyncio holds its tasks weakly. Together with what made the calls this one could be collected before it has cleaned up.
             self._loop._carriers.add(task)
             task.add_done_callback(self._loop._carriers.discard, context=contextvars.Context())
@@ -93,7 +94,7 @@ class AsyncioCarrier(Carrier):
             interrupt_later(wait.asked)
             return call.result.unwrap()
         finally:
-            self._outward.follow(call.context)
+            self._outward.follow_changes(call.before, call.context)
             # What the call raised keeps this frame.
             del call, wait
 
@@ -104,15 +105,11 @@ class AsyncioCarrier(Carrier):
 
     def end_soon(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._end)
+            self._loop.call_soon_threadsafe(self.end, self._loop)
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
             # Closed, with everything in it.
-
-    def _end(self) -> None:
-        self._ending = True
-        self._wake()
 
     def _wake(self) -> None:
         if self._woken is not None and not self._woken.done():
@@ -132,7 +129,8 @@ class AsyncioCarrier(Carrier):
             raise RuntimeError("an asyncio task is needed here")
         while (call := await self._next_call(task)) is not None:
             self._inward.follow(call.context)
-            result = call.result = await outcome.acapture(call.function)
+            call.before = contextvars.copy_context()
+            result = call.result = self.take_settled(last=call.last) or await outcome.acapture(call.function)
             call.context = contextvars.copy_context()
             self._call, self.busy = None, False
             for _ in range(call.cancels):
@@ -146,7 +144,7 @@ class AsyncioCarrier(Carrier):
                 return
             # Not kept while there is nothing to do.
             del call, result
-        if self._settled is None:
+        if self.settled is None:
             await self._abandon(task)
 
     async def _abandon(self, task: asyncio.Task[Any]) -> None:
@@ -171,7 +169,7 @@ class AsyncioCarrier(Carrier):
                 settled = await self._subject.interrupted(self.interruption)
                 if settled is not None:
                     self.interruption = None
-                    self._settled = settled
+                    self.settled = settled
                     self._ending = self.over = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
         if self._call is not None and self.interruption is not None:
             # To be met by the call where it first waits.
@@ -197,6 +195,7 @@ class AsyncioBlock(Block):
     """
 
     def __init__(self, side: Side, make: Make, loop: TrioEventLoop) -> None:
+        self._loop = loop
         scope = self._scope = trio.CancelScope()
         self._manager = Manager(side, make, lambda exc: scope.cancel(str(exc) or "asyncio has cancelled the task of a context manager"))
         self._carrier = AsyncioCarrier(loop, self._manager)
@@ -206,12 +205,19 @@ class AsyncioBlock(Block):
         entered = await self._carrier.call(self._manager.enter)
         self._scope.__enter__()
         self._inside = True
+        self._loop._blocks.add(self._carrier)
         return entered
 
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
         self._inside = False
+        self._loop._blocks.discard(self._carrier)
         rest = _rest_after_scope(self._scope, kind, exc, trace)
         try:
+            if self._carrier.ended:
+                # Together with its loop: the manager was left then.
+                if rest is not None and rest is not exc:
+                    raise rest
+                return exc is not None and rest is None
             if exc is not None and rest is None:
                 return await self._exit_interrupted()
             if isinstance(rest, trio.Cancelled):

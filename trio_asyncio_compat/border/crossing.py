@@ -7,6 +7,7 @@ which of these is wanted.
 from __future__ import annotations
 
 import abc
+import asyncio
 import functools
 import inspect
 import warnings
@@ -14,6 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from typing import TYPE_CHECKING, Any
 
 import outcome
+import trio
 
 if TYPE_CHECKING:
     import types
@@ -93,6 +95,14 @@ class Carrier(abc.ABC):
     over = False
     # A call is being made.
     busy = False
+    # The result of the next call, if an interruption has settled that already.
+    settled: Outcome | None = None
+    _ending = False
+
+    @property
+    @abc.abstractmethod
+    def future(self) -> asyncio.Future[Any] | None:
+        """The task, as asyncio sees it; None before the first call."""
 
     @abc.abstractmethod
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
@@ -102,6 +112,48 @@ class Carrier(abc.ABC):
     def end_soon(self) -> None:
         """End without another call. Any thread, any moment; a second time does nothing."""
 
+    @abc.abstractmethod
+    def _wake(self) -> None:
+        """Have the task look for what there is to do."""
+
+    def end(self, loop: TrioEventLoop) -> None:
+        """`end_soon`, in the loop. An error that nobody has asked for is reported."""
+        error = self.unseen_error()
+        if error is not None:
+            message = "error of an iterator that was dropped before it could be raised"
+            loop.call_exception_handler({"message": message, "exception": error})
+        loop._blocks.discard(self)
+        self._ending = True
+        self._wake()
+
+    def take_settled(self, *, last: bool) -> Outcome | None:
+        """The result of a call, if an interruption has settled that, so that it need not be made."""
+        if not last:
+            settled, self.settled = self.settled, None
+            return settled
+        if self.settled is None or not self._ending:
+            # An item that was to come next: it is closed instead.
+            self.settled = None
+            return None
+        error = self.unseen_error()
+        return outcome.Value(None) if error is None else outcome.Error(error)
+
+    def unseen_error(self) -> BaseException | None:
+        """The error that is settled and that no call has raised, unless it is a cancellation; not again."""
+        settled, self.settled = self.settled, None
+        if not isinstance(settled, outcome.Error) or isinstance(settled.error, _NO_ERRORS):
+            return None
+        return settled.error
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task has ended, with a last call or because of what is around it."""
+        return self.future is not None and self.future.done()
+
+
+# What ends an iterator, or comes of ending one, is no error of it.
+_NO_ERRORS = (StopAsyncIteration, GeneratorExit, asyncio.CancelledError, trio.Cancelled)
+
 
 def cross(side: Side, target: Any, loop: TrioEventLoop | None) -> Any:
     """`target`, which is at home on `side`, for this one."""
@@ -110,7 +162,7 @@ def cross(side: Side, target: Any, loop: TrioEventLoop | None) -> Any:
     if inspect.isasyncgen(target):
         return Iteration(side, lambda: target, loop)
     if _is_manager(target) or _is_iterable(target):
-        return Crossing(side, lambda: target, loop)
+        return Crossing(side, lambda: target, loop, target, called=False)
     if inspect.isawaitable(target):
         return side.wait(target, loop)
     if not callable(target):
@@ -143,7 +195,7 @@ def _cross_function(side: Side, function: Callable[..., Any], loop: TrioEventLoo
     else:
 
         def crossed(*args: Any, **kwargs: Any) -> Any:
-            return Crossing(side, functools.partial(function, *args, **kwargs), loop, function)
+            return Crossing(side, functools.partial(function, *args, **kwargs), loop, function, called=True)
 
     try:
         functools.update_wrapper(crossed, function)
@@ -159,17 +211,19 @@ class Crossing(Coroutine[Any, Any, Any]):
     a coroutine is.
     """
 
-    def __init__(self, side: Side, make: Make, loop: TrioEventLoop | None, function: Callable[..., Any] | None = None) -> None:
+    def __init__(self, side: Side, make: Make, loop: TrioEventLoop | None, given: Any, *, called: bool) -> None:
         self._side = side
         self._make = make
         self._loop = loop
+        self._given = given
         # What was called to make this; None once it is used, or if nothing was.
-        self._unused = function
+        self._unused = given if called else None
         self._coroutine: Coroutine[Any, Any, Any] | None = None
-        self._block: Block | None = None
+        # Of each task that is inside.
+        self._blocks: list[tuple[object, Block]] = []
 
     def __repr__(self) -> str:
-        return f"<{self._side.name}({self._make!r})>"
+        return f"<{self._side.name}({self._given!r})>"
 
     def __await__(self) -> Generator[Any, Any, Any]:
         self._unused = None
@@ -199,21 +253,23 @@ class Crossing(Coroutine[Any, Any, Any]):
 
     async def __aenter__(self) -> Any:
         self._unused = None
-        if self._block is not None:
-            raise RuntimeError(f"{self!r} is entered already")
-        self._block = self._side.block(self._make, self._loop)
-        try:
-            return await self._block.enter()
-        except BaseException:
-            self._block = None
-            raise
+        here = _current_task()
+        # One that several tasks share (a lock) is entered by each of them.
+        if any(task is here for task, _ in self._blocks):
+            raise RuntimeError(f"{self!r} is entered already by this task")
+        block = self._side.block(self._make, self._loop)
+        entered = await block.enter()
+        self._blocks.append((here, block))
+        return entered
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None
     ) -> bool | None:
-        block, self._block = self._block, None
-        if block is None:
+        if not self._blocks:
             raise RuntimeError(f"{self!r} was not entered")
+        here = _current_task()
+        index = next((i for i in reversed(range(len(self._blocks))) if self._blocks[i][0] is here), -1)
+        _, block = self._blocks.pop(index)
         try:
             return await block.exit(kind, exc, trace)
         finally:
@@ -232,6 +288,11 @@ class Crossing(Coroutine[Any, Any, Any]):
                 stacklevel=2,
                 source=self,
             )
+
+
+def _current_task() -> object:
+    """The task of either world that this code is in."""
+    return trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else asyncio.current_task()
 
 
 class Iteration(AsyncGenerator[Any, Any]):
@@ -257,7 +318,8 @@ class Iteration(AsyncGenerator[Any, Any]):
         try:
             return await carrier.call(lambda: iterator.step(method, args))
         finally:
-            self._ended = carrier.over
+            # What is settled already is the result of the next step.
+            self._ended = carrier.over and carrier.settled is None
 
     async def __anext__(self) -> Any:
         return await self._step("__anext__")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .._loop import TrioEventLoop
-    from .cancellation import Outcome
     from .crossing import Make, Side, Subject
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
@@ -34,7 +33,8 @@ class _Call(TrioFuture):
         super().__init__(loop, scope)
         self.function = function
         self.last = last
-        self.context = contextvars.copy_context()
+        # The caller's; then the carrier's before the call and after it.
+        self.context = self.before = contextvars.copy_context()
 
 
 class TrioCarrier(Carrier):
@@ -45,7 +45,7 @@ class TrioCarrier(Carrier):
 
     Invariants: `_call` is the call that is to be made or is being made; the task waits for `_woken` while there is none. A cancellation
     that meets the task then was not meant for a call: it is the *interruption*. It is kept, and reaches the next call, unless it has
-    settled the result of that (`_settled`).
+    settled the result of that (`settled`).
     """
 
     def __init__(self, loop: TrioEventLoop, subject: Subject) -> None:
@@ -55,26 +55,27 @@ class TrioCarrier(Carrier):
         self._carried: asyncio.Future[Any] | None = None
         self.scope = trio.CancelScope()
         self._call: _Call | None = None
-        self._settled: Outcome | None = None
         self._woken: trio.Event | None = None
-        self._ending = False
         self._inward = Follower()
         self._outward = Follower()
+
+    @property
+    def future(self) -> asyncio.Future[Any] | None:
+        return self._carried
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, Any]], *, last: bool = False) -> Any:
         """Asyncio-flavoured. If it is cancelled, so is all that the task does from then on."""
         if self.busy:
             self._loop._check_serving()
             raise RuntimeError("another call is still being made: an iterator of the other side can be advanced by one task at a time")
-        settled, self._settled = self._settled, None
-        if settled is not None and not last:
+        settled = self.take_settled(last=last)
+        if settled is not None:
             self._loop._check_serving()
             return seen_by_asyncio(settled, None).unwrap()
-        if settled is not None and self._ending:
-            return None
         self._loop._check_serving()
         if self._carried is None:
-            self._carried = self._loop._call_trio(self._serve)
+            # In an empty context, where all that is set was set by a call.
+            self._carried = contextvars.Context().run(self._loop._call_trio, self._serve)
         elif self._carried.done():
             raise RuntimeError("the trio task of this iterator or context manager has ended")
         self.busy = True
@@ -83,7 +84,7 @@ class TrioCarrier(Carrier):
         try:
             return await call
         finally:
-            self._outward.follow(call.context)
+            self._outward.follow_changes(call.before, call.context)
             # What the call raised keeps this frame.
             del call
 
@@ -91,15 +92,11 @@ class TrioCarrier(Carrier):
         if self._carried is None:
             return
         try:
-            self._loop.call_soon_threadsafe(self._end)
+            self._loop.call_soon_threadsafe(self.end, self._loop)
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
             # Closed, with everything in it.
-
-    def _end(self) -> None:
-        self._ending = True
-        self._wake()
 
     def _wake(self) -> None:
         if self._woken is not None:
@@ -117,7 +114,8 @@ class TrioCarrier(Carrier):
         with scope:
             while (call := await self._next_call()) is not None:
                 self._inward.follow(call.context)
-                result = await outcome.acapture(call.function)
+                call.before = contextvars.copy_context()
+                result = self.take_settled(last=call.last) or await outcome.acapture(call.function)
                 call.context = contextvars.copy_context()
                 self._call, self.busy = None, False
                 call.resolve(seen_by_asyncio(result, call.asked))
@@ -128,7 +126,7 @@ class TrioCarrier(Carrier):
                 del call, result
                 if scope.cancel_called and is_innermost(scope, task):
                     return True
-            if self._settled is None:
+            if self.settled is None:
                 await self._abandon()
         return False
 
@@ -155,7 +153,7 @@ class TrioCarrier(Carrier):
             if self.interruption is not None and self._call is None and not self._ending:
                 settled = await self._subject.interrupted(self.interruption)
                 if settled is not None:
-                    self._settled = settled
+                    self.settled = settled
                     self._ending = self.over = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
                 elif not self._loop._pump.running:
                     # The drive of the loop has ended, and with it everything that could make a call.
@@ -207,6 +205,7 @@ class TrioBlock(Block):
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError(f"{side.name}() needs an asyncio task to hold a context manager")
+        self._loop = loop
         self._interrupter = _Interrupter(task)
         self._manager = Manager(side, make, self._interrupter.interrupt)
         self._carrier = TrioCarrier(loop, self._manager)
@@ -221,6 +220,7 @@ class TrioBlock(Block):
                 await self.exit(type(exc), exc, exc.__traceback__)
             raise
         self._inside = True
+        self._loop._blocks.add(self._carrier)
         self._interrupter.enter()
         return entered
 
@@ -239,7 +239,11 @@ class TrioBlock(Block):
 
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
         self._inside = False
+        self._loop._blocks.discard(self._carrier)
         ours = self._interrupter.leave()
+        if self._carrier.ended:
+            # Together with its loop, or with the drive of it: the manager was left then.
+            return False
         try:
             # What a scope around flavour-free code has thrown is for that scope, whatever else has happened.
             if ours and isinstance(exc, asyncio.CancelledError) and not isinstance(exc, trio.Cancelled):
