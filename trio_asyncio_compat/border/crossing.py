@@ -173,6 +173,14 @@ def cross(side: Side, target: Any, loop: TrioEventLoop | None) -> Any:
     return _cross_function(side, target, loop)
 
 
+def close_coroutines(make: Make) -> None:
+    """Of a call that cannot be made: the coroutines it was given would complain that they were never awaited."""
+    if isinstance(make, functools.partial):
+        for argument in [*make.args, *make.keywords.values()]:
+            if inspect.iscoroutine(argument):
+                argument.close()
+
+
 def _is_manager(target: Any) -> bool:
     kind = type(target)
     return hasattr(kind, "__aenter__") or (hasattr(kind, "__enter__") and hasattr(kind, "__exit__"))
@@ -385,6 +393,8 @@ class Manager(Subject):
         self._make = make
         self._interrupt_block = interrupt_block
         self._manager: Any = None
+        # What the block was told of, and its manager has not been.
+        self._interruption: BaseException | None = None
 
     @property
     def entered(self) -> bool:
@@ -405,7 +415,7 @@ class Manager(Subject):
 
     async def exit(self, exc: BaseException | None) -> bool:
         """`__aexit__`, or `__exit__`."""
-        manager, self._manager = self._manager, None
+        manager, self._manager, self._interruption = self._manager, None, None
         info = (None, None, None) if exc is None else (type(exc), exc, exc.__traceback__)
         try:
             if hasattr(type(manager), "__aexit__"):
@@ -416,12 +426,14 @@ class Manager(Subject):
             del exc, info
 
     async def interrupted(self, exc: BaseException) -> Outcome | None:
+        self._interruption = exc
         self._interrupt_block(exc)
         return None
 
     async def abandon(self) -> None:
         if self._manager is not None:
-            await _tell_of_the_end(self.exit(GeneratorExit("the block of this context manager was dropped")))
+            exc = self._interruption or GeneratorExit("the block of this context manager was dropped")
+            await _tell_of_the_end(self.exit(exc))
 
     def ends_with(self, exc: BaseException) -> bool:
         return True

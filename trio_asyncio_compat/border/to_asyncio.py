@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,7 +16,7 @@ from .._waiting import wait_for_future
 from .._wrong_flavour import explain
 from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
 from .contexts import carry
-from .crossing import Side, cross
+from .crossing import Side, close_coroutines, cross
 from .here import loop_of_trio_code
 from .task import wait_here
 
@@ -109,7 +110,12 @@ class _ToAsyncio(Side):
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
-        loop = loop or loop_of_trio_code("aio_as_trio()")
+        try:
+            loop = loop or loop_of_trio_code("aio_as_trio()")
+            loop._check_serving()
+        except RuntimeError:
+            close_coroutines(make)
+            raise
         made: list[Any] = []
         run_as_asyncio(loop, lambda: made.append(make()))
         if not inspect.isawaitable(made[0]):
@@ -166,13 +172,6 @@ async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[
     Raises RuntimeError where no loop is open.
     """
     if trio.lowlevel.in_trio_task() or get_running_loop() is None:
-        try:
-            loop = loop_of_trio_code("gather()")
-        except RuntimeError:
-            for awaitable in aws:
-                if inspect.iscoroutine(awaitable):
-                    awaitable.close()
-            raise
-        results: list[Any] = await SIDE.call(lambda: asyncio.gather(*aws, return_exceptions=return_exceptions), loop)
+        results: list[Any] = await SIDE.call(functools.partial(asyncio.gather, *aws, return_exceptions=return_exceptions), None)
         return results
     return await asyncio.gather(*aws, return_exceptions=return_exceptions)

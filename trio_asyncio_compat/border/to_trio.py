@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, overload
 
 from .._wrong_flavour import explain
-from .crossing import Side, cross
+from .crossing import Side, close_coroutines, cross
 from .here import loop_of_asyncio_code
 from .trio_carrier import TrioBlock, TrioCarrier
 
@@ -87,8 +87,12 @@ class _ToTrio(Side):
         return await _call(loop, _wait, awaitable)
 
     async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
-        loop = loop or loop_of_asyncio_code("trio_as_aio()")
-        loop._check_serving()
+        try:
+            loop = loop or loop_of_asyncio_code("trio_as_aio()")
+            loop._check_serving()
+        except RuntimeError:
+            close_coroutines(make)
+            raise
 
         async def call() -> Any:
             made = make()

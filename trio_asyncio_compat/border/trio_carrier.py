@@ -131,12 +131,11 @@ class TrioCarrier(Carrier):
         return False
 
     async def _abandon(self) -> None:
-        try:
-            await self._subject.abandon()
-        except trio.Cancelled:
-            raise
-        except BaseException as exc:
-            self._loop.call_exception_handler({"message": "error while closing what asyncio code has dropped", "exception": exc})
+        # A cancellation is the carrier's own scope's, which ends here.
+        ended = seen_by_asyncio(await outcome.acapture(self._subject.abandon), None)
+        if isinstance(ended, outcome.Error) and not isinstance(ended.error, asyncio.CancelledError):
+            message = "error while closing what asyncio code has dropped"
+            self._loop.call_exception_handler({"message": message, "exception": ended.error})
 
     async def _next_call(self) -> _Call | None:
         """The next call, when there is one; None if there will be none."""
