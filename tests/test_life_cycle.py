@@ -647,3 +647,19 @@ def test_never_awaited_coroutines_are_not_made_by_a_refused_drive(sync_run: Run)
     with pytest.raises(RuntimeError):
         loop.run_until_complete(coroutine)
     coroutine.close()
+
+
+@pytest.mark.parametrize("attribute", ["_closed", "_selector", "_csock", "_signal_handlers", "_ready"])
+def test_ctrl_c_in_the_constructor_leaves_nothing(clean: Records, attribute: str) -> None:
+    """Whichever attribute it is that has just been set."""
+
+    interrupts = [KeyboardInterrupt()]
+
+    class Interrupted(TrioEventLoop):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == attribute and interrupts:
+                raise interrupts.pop()
+
+    with pytest.raises(KeyboardInterrupt):
+        Interrupted()

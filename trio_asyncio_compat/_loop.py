@@ -12,6 +12,7 @@ import asyncio
 import contextvars
 import sys
 import threading
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
@@ -74,6 +75,7 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
 
     # Until the base class's constructor has run: a loop whose arguments were refused has nothing to close.
     _closed = True
+    _constructed = False
 
     def __init__(self, *, poller: Literal["nested", "task"] | None = None, slice_length: float = DEFAULT_SLICE_LENGTH) -> None:
         if not slice_length > 0:
@@ -110,6 +112,17 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
         super().__init__(self._poller)
         self._ready = self._scheduler.ready
         self._scheduled = self._scheduler.deadlines
+        self._constructed = True
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if self._constructed:
+            super().__del__(_warn)
+            return
+        # Ctrl-C came in the middle of the constructor: only some of what `close` looks at is there.
+        for name in ("_poller", "_ssock", "_csock"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        self._closed = True
 
     # Life cycle
 
