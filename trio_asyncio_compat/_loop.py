@@ -95,7 +95,7 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
         self._calls: set[TrioCall] = set()
         self._callers: Callers | None = None
         # trio's hooks for async generators, while the loop runs.
-        self._trio_hooks = sys.get_asyncgen_hooks()
+        self._trio_hooks: tuple[Any, Any] = (None, None)
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
         # Tasks of asyncio that make calls for trio code.

@@ -33,9 +33,10 @@ class FlavourFreeGenerators:
 
     def set_hooks(self) -> Hooks:
         """Be told of generators that are begun from now on; return the hooks that were there."""
-        before = sys.get_asyncgen_hooks()
+        # Unpacked, as in `run_as_asyncio`: who is interrupted keeps them.
+        firstiter, finalizer = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(self._alive.add, self._dropped)
-        return before
+        return firstiter, finalizer
 
     def _dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         # Called by the interpreter, anywhere.
