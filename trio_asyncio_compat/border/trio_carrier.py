@@ -75,7 +75,7 @@ class TrioCarrier(Carrier):
         self._loop._check_serving()
         if self._carried is None:
             self._carried = self._loop._call_trio(self._serve)
-        elif self._carried.done():
+        elif self.ended:
             raise RuntimeError("the trio task of this iterator or context manager has ended")
         self.busy = True
         call = self._call = _Call(self._loop, self.scope, function, last)
@@ -86,6 +86,11 @@ class TrioCarrier(Carrier):
             self._outward.follow(call.context)
             # What the call raised keeps this frame.
             del call
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task has ended, as it does with the drive that started it."""
+        return self._carried is not None and self._carried.done()
 
     def end_soon(self) -> None:
         if self._carried is None:
@@ -118,6 +123,11 @@ class TrioCarrier(Carrier):
             while (call := await self._next_call()) is not None:
                 self._inward.follow(call.context)
                 result = await outcome.acapture(call.function)
+                if call.asked is not None and _says_nothing(result, call):
+                    # asyncio says it only once: if it came too late for this call, nobody else would hear of it.
+                    reached = await outcome.acapture(trio.lowlevel.checkpoint)
+                    result = reached if isinstance(reached, outcome.Error) else result
+                    del reached
                 call.context = contextvars.copy_context()
                 self._call, self.busy = None, False
                 call.resolve(seen_by_asyncio(result, call.asked))
@@ -161,6 +171,13 @@ class TrioCarrier(Carrier):
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
         return self._call
+
+
+def _says_nothing(result: Outcome, call: _Call) -> bool:
+    """Whether a cancellation may take the place of this result: a block has been left, an iterator is at its end."""
+    if isinstance(result, outcome.Error):
+        return isinstance(result.error, StopAsyncIteration)
+    return call.last
 
 
 class _Interrupter:
@@ -254,6 +271,9 @@ class TrioBlock(Block):
 
     async def _exit_cancelled(self, cancelled: asyncio.CancelledError | None) -> bool:
         """The block was cancelled: by asyncio, or by trio if that is None. The manager sees trio's exception."""
+        if self._carrier.ended:
+            # With its drive, and has closed the manager then.
+            return False
         if cancelled is not None:
             self._carrier.scope.cancel(str(cancelled) or "asyncio has cancelled the block of a context manager")
         manager, carrier = self._manager, self._carrier
