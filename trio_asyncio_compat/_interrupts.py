@@ -7,6 +7,7 @@ KeyboardInterrupt at its next checkpoint; a second Ctrl-C during the same busy c
 
 from __future__ import annotations
 
+import inspect
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ class InterruptGuard:
         self._loop = loop
         self._before: Any = None
         self._installed = False
+        # Whether even user code is not to be interrupted now. Only a hosted loop's guard heeds it.
+        self.waits_for_checkpoint = False
 
     @property
     def handler(self) -> Any:
@@ -134,8 +137,16 @@ class HostedGuard(InterruptGuard):
         self._interrupted = None
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.waits_for_checkpoint:
+            self._before_protected(signum)
+            return
         running = callback_running(frame)
         if running is not None and running is self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = running
         self._before(signum, frame)
+
+    @trio.lowlevel.enable_ki_protection
+    def _before_protected(self, signum: int) -> None:
+        """The handler behind, told that Ctrl-C came in this frame: trio keeps it for the main task's next checkpoint."""
+        self._before(signum, inspect.currentframe())

@@ -21,6 +21,8 @@ from ._wrong_flavour import explain
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
+    from ._interrupts import InterruptGuard
+
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True
 
@@ -66,18 +68,30 @@ class _Protected(contextlib.AbstractAsyncContextManager["TrioEventLoop", "bool |
     """A context manager whose coming and going Ctrl-C does not interrupt.
 
     Those of `contextlib` are code like any other: a KeyboardInterrupt on the way into the generator would leave it unfinished, and
-    the run would wait for its nursery for ever.
+    the run would wait for its nursery for ever. On leaving, Python may also raise it in the program's frame, between the making of the
+    coroutine here and its first step, which then never comes: so from the one to the other the guard has Ctrl-C wait for a checkpoint.
     """
 
     def __init__(self, manager: contextlib.AbstractAsyncContextManager[TrioEventLoop, bool | None]) -> None:
         self._manager = manager
+        self._guard: InterruptGuard | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> TrioEventLoop:
-        return await self._manager.__aenter__()
+        loop = await self._manager.__aenter__()
+        self._guard = loop._guard
+        return loop
 
     @trio.lowlevel.enable_ki_protection
-    async def __aexit__(self, *exc_info: Any) -> bool | None:
+    def __aexit__(self, *exc_info: Any) -> Coroutine[Any, Any, bool | None]:
+        if self._guard is not None:
+            self._guard.waits_for_checkpoint = True
+        return self._leave(*exc_info)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _leave(self, *exc_info: Any) -> bool | None:
+        if self._guard is not None:
+            self._guard.waits_for_checkpoint = False
         return await self._manager.__aexit__(*exc_info)
 
 
@@ -160,6 +174,8 @@ class _Host:
         """Shut the loop down; return the KeyboardInterrupt that came meanwhile, if one did."""
         loop = self._loop
         self._closing = True
+        # A request to stop that the pump has not come to is no longer needed; meanwhile calls would be refused, which unwinding tasks make.
+        loop._scheduler.stopping = False
         if not self._running:
             self._running = loop._pump.running = True
             nursery.start_soon(self.pump, name=f"pump of {loop!r}")

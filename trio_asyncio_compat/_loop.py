@@ -97,8 +97,8 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
         # Of trio functions that have not ended.
         self._calls: set[TrioCall] = set()
         self._callers: Callers | None = None
-        # trio's hooks for async generators, while the loop runs. A plain tuple: the collector does not look into what Python returns.
-        self._trio_hooks: tuple[Any, ...] = (None, None)
+        # trio's hooks for async generators, while the loop runs.
+        self._trio_hooks: tuple[Any, Any] = (None, None)
         # Of the trio tasks that carry tasks of asyncio.
         self._carried: set[trio.CancelScope] = set()
         # Of the blocks of context managers across the border that have been entered and not left.

@@ -47,7 +47,10 @@ def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool
     """`nursery` carries the trio tasks of `loop`: its watcher, its workers, its calls."""
     loop._nursery = nursery
     loop._callers = callers = Callers(loop, nursery)
-    loop._trio_hooks = tuple(sys.get_asyncgen_hooks())
+    # Unpacked: the collector does not look into the object that holds them, and these know trio's run, which by an exception's
+    # traceback may know the loop: it would never be freed.
+    firstiter, finalizer = sys.get_asyncgen_hooks()
+    loop._trio_hooks = firstiter, finalizer
     loop._poller.start(nursery)
     if loop._workers is not None:
         loop._workers.start(nursery, abandon=abandon_threads)

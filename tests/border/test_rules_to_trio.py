@@ -196,6 +196,9 @@ def test_what_the_caller_sees(
 ) -> None:
     told: list[str] = []
     started: asyncio.Future[None]
+    if way is leaving and (asked, ended) == (True, Ended.VALUE):
+        # There is no value to be had from leaving a block. The cancellation, which asyncio says only once, must not be lost for nothing.
+        seen = Seen.CANCELLED
 
     async def callee() -> str:
         if not asked:
@@ -645,3 +648,30 @@ def test_a_call_in_a_stopped_loop_is_refused(clean: Records) -> None:
 
     late: list[str] = []
     trio.run(main)
+
+
+@pytest.mark.parametrize("poll", range(20))
+def test_a_cancellation_at_any_step_of_managers_and_iterators_is_not_lost(border: Border, poll: int) -> None:
+    """However far trio's code has come: it ends the loop in the body sooner or later, though trio's code may finish in spite of it."""
+
+    async def numbers() -> AsyncGenerator[int, None]:
+        for number in range(2):
+            await trio.lowlevel.checkpoint()
+            yield number
+
+    async def body() -> None:
+        for _ in range(100):
+            async with trio_as_aio(trio.open_nursery()) as nursery:
+                nursery.start_soon(trio.lowlevel.checkpoint)
+                async for _ in trio_as_aio(numbers)():
+                    await asyncio.sleep(0)
+
+    async def main() -> None:
+        task = asyncio.create_task(body())
+        for _ in range(poll):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    border.asyncio(main)

@@ -16,7 +16,10 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import trio
 import trustme
+
+from trio_asyncio_compat import aio_as_trio, flavour_free_task_factory, trio_as_aio
 
 State = Callable[[], Awaitable[None]]
 STATES: dict[str, State] = {}
@@ -90,7 +93,7 @@ async def tasks_that_call_trio_in_finally() -> None:
         try:
             await asyncio.sleep(3600)
         finally:
-            # One of the loop's own calls to trio. `trio_as_aio` in its place is another state.
+            # One of the loop's own calls to trio.
             await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80)
 
     await _begun(*(resolves() for _ in range(3)))
@@ -99,6 +102,74 @@ async def tasks_that_call_trio_in_finally() -> None:
 @state
 async def a_task_that_calls_trio() -> None:
     await _begun(asyncio.get_running_loop().getnameinfo(("127.0.0.1", 80)))
+
+
+async def _unwinds_in_trio() -> None:
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await trio_as_aio(trio.sleep)(1)
+
+
+@state
+async def tasks_that_await_trio_in_finally() -> None:
+    await _begun(*(_unwinds_in_trio() for _ in range(3)))
+
+
+@state
+async def tasks_that_wait_in_trio() -> None:
+    async def unwinds_slowly() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+
+    await _begun(trio_as_aio(trio.sleep_forever)(), trio_as_aio(unwinds_slowly)(), trio_as_aio(aio_as_trio(_unwinds_in_trio))())
+
+
+@state
+async def a_nursery_held_by_a_task() -> None:
+    async def holds() -> None:
+        async with trio_as_aio(trio.open_nursery()) as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await asyncio.sleep(3600)
+
+    await _begun(holds())
+
+
+@state
+async def a_trio_iterator_half_way() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+
+    iterator = trio_as_aio(numbers)()
+    kept.append(iterator)
+    await anext(iterator)
+
+
+@state
+async def flavour_free_tasks() -> None:
+    async def body() -> None:
+        try:
+            async with asyncio.timeout(1800):
+                with trio.move_on_after(1700):
+                    await asyncio.sleep(0.01)
+                    await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+                await asyncio.sleep(1)
+
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        keep(flavour_free_task_factory(loop, body()))
+    await trio_as_aio(trio.sleep)(0.1)
 
 
 @state

@@ -19,7 +19,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, trio_as_aio
 
 from ..support import Poller, Records, Run
 from .states import STATES, State, kept
@@ -180,6 +180,29 @@ async def stopped_inside_an_adapter_call(loop: TrioEventLoop, scope: trio.Cancel
     await aio_as_trio(call)()
 
 
+@way(RuntimeError)
+async def stopped_inside_a_trio_call_of_an_adapter_call(loop: TrioEventLoop, scope: trio.CancelScope, state: State) -> None:
+    async def stop() -> None:
+        loop.stop()
+        await trio.sleep_forever()
+
+    async def call() -> None:
+        await state()
+        await trio_as_aio(stop)()
+
+    await aio_as_trio(call)()
+
+
+@way(RuntimeError)
+async def stopped_inside_flavour_free_code(loop: TrioEventLoop, scope: trio.CancelScope, state: State) -> None:
+    async def body() -> None:
+        await state()
+        loop.stop()
+        await asyncio.sleep(3600)
+
+    await allow_asyncio(body)
+
+
 @way()
 async def stopped_then_cancelled(loop: TrioEventLoop, scope: trio.CancelScope, state: State) -> None:
     await aio_as_trio(state)()
@@ -265,6 +288,7 @@ DRIVEN_ENDS: dict[str, BaseException | None] = {
     "ctrl-c": KeyboardInterrupt(),
 }
 # Those that asyncio.Runner clears away. Transports, servers and children of a driven loop are the program's to close, as in asyncio.
+CALLING_TRIO = {"tasks_that_await_trio_in_finally", "tasks_that_wait_in_trio", "a_nursery_held_by_a_task", "flavour_free_tasks"}
 DRIVEN_STATES = [
     "nothing",
     "tasks_that_sleep",
@@ -272,6 +296,7 @@ DRIVEN_STATES = [
     "tasks_that_have_not_begun",
     "tasks_that_call_trio_in_finally",
     "a_task_that_calls_trio",
+    *sorted(CALLING_TRIO),
     "tasks_that_wait_for_each_other",
     "a_task_with_a_timeout",
     "callbacks_that_go_on_for_ever",
@@ -291,6 +316,8 @@ DRIVEN_STATES = [
 @pytest.mark.parametrize("state", DRIVEN_STATES)
 def test_a_driven_loop_ends(state: str, end: str, sync_run: Run) -> None:
     error = DRIVEN_ENDS[end]
+    if state in CALLING_TRIO and not sync_run.ours:
+        pytest.skip("asyncio's own loop cannot call trio")
 
     def fail() -> None:
         assert error is not None

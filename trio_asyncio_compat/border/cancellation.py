@@ -66,7 +66,8 @@ TO_ASYNCIO: dict[tuple[bool, Ended], Seen] = {
 
 # Asyncio code calls trio. A call ends in `trio.Cancelled` only if its scope was cancelled, by the caller or by the end of
 # everything around it: for asyncio both are CancelledError. The scope takes its own part out of a group, as in all trio code, so errors
-# while unwinding win.
+# while unwinding win. A value that came in spite of the cancellation counts, and that is lost, as if it were swallowed; except where
+# the value says nothing (a block has been left, an iterator is at its end: `trio_carrier.py`).
 TO_TRIO: dict[tuple[bool, Ended], Seen] = {
     (False, Ended.VALUE): Seen.RESULT,
     (False, Ended.ERROR): Seen.RESULT,

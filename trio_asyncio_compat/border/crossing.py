@@ -440,11 +440,12 @@ class Manager(Subject):
 
 
 async def _tell_of_the_end(clean_up: Awaitable[object]) -> None:
-    """Await `clean_up`, which has GeneratorExit thrown into the other side's code. That may come back, also in the group of a nursery."""
+    """Await `clean_up`, which has GeneratorExit thrown into the other side's code. That may come back, also in the group of a nursery,
+    there beside the cancellations of its children."""
     try:
         await clean_up
     except GeneratorExit:
         pass
     except BaseExceptionGroup as group:
-        if group.split(GeneratorExit)[1] is not None:
+        if group.split((GeneratorExit, trio.Cancelled))[1] is not None:
             raise

@@ -33,7 +33,7 @@ class FlavourFreeGenerators:
 
     def set_hooks(self) -> Hooks:
         """Be told of generators that are begun from now on; return the hooks that were there."""
-        # A plain tuple, since the collector does not look into what Python returns.
+        # Unpacked, as in `run_as_asyncio`: who is interrupted keeps them.
         firstiter, finalizer = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(self._alive.add, self._dropped)
         return firstiter, finalizer

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .._loop import TrioEventLoop
+    from .cancellation import Outcome
     from .crossing import Make, Side, Subject
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
@@ -76,7 +77,7 @@ class TrioCarrier(Carrier):
         if self._carried is None:
             # In an empty context, where all that is set was set by a call.
             self._carried = contextvars.Context().run(self._loop._call_trio, self._serve)
-        elif self._carried.done():
+        elif self.ended:
             raise RuntimeError("the trio task of this iterator or context manager has ended")
         self.busy = True
         call = self._call = _Call(self._loop, self.scope, function, last)
@@ -116,6 +117,11 @@ class TrioCarrier(Carrier):
                 self._inward.follow(call.context)
                 call.before = contextvars.copy_context()
                 result = self.take_settled(last=call.last) or await outcome.acapture(call.function)
+                if call.asked is not None and _says_nothing(result, call):
+                    # asyncio says it only once: if it came too late for this call, nobody else would hear of it.
+                    reached = await outcome.acapture(trio.lowlevel.checkpoint)
+                    result = reached if isinstance(reached, outcome.Error) else result
+                    del reached
                 call.context = contextvars.copy_context()
                 self._call, self.busy = None, False
                 call.resolve(seen_by_asyncio(result, call.asked))
@@ -158,6 +164,13 @@ class TrioCarrier(Carrier):
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
         return self._call
+
+
+def _says_nothing(result: Outcome, call: _Call) -> bool:
+    """Whether a cancellation may take the place of this result: a block has been left, an iterator is at its end."""
+    if isinstance(result, outcome.Error):
+        return isinstance(result.error, StopAsyncIteration)
+    return call.last
 
 
 class _Interrupter:
@@ -257,6 +270,9 @@ class TrioBlock(Block):
 
     async def _exit_cancelled(self, cancelled: asyncio.CancelledError | None) -> bool:
         """The block was cancelled: by asyncio, or by trio if that is None. The manager sees trio's exception."""
+        if self._carrier.ended:
+            # With its drive, and has closed the manager then.
+            return False
         if cancelled is not None:
             self._carrier.scope.cancel(str(cancelled) or "asyncio has cancelled the block of a context manager")
         manager, carrier = self._manager, self._carrier
