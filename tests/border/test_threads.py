@@ -114,8 +114,11 @@ def test_call_soon_threadsafe(real_border: Border, start: Any) -> None:
         future = loop.create_future()
 
         def job() -> object:
-            handle = loop.call_soon_threadsafe(seen.append, "cancelled")
-            handle.cancel()
+            cancelled = threading.Event()
+            # Until then the loop comes to nothing else.
+            loop.call_soon_threadsafe(cancelled.wait, 10)
+            loop.call_soon_threadsafe(seen.append, "cancelled").cancel()
+            cancelled.set()
             loop.call_soon_threadsafe(seen.append, threading.current_thread() is threading.main_thread())
             return loop.call_soon_threadsafe(future.set_result, "result")
 
