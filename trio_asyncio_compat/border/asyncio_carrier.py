@@ -197,6 +197,7 @@ class AsyncioBlock(Block):
     """
 
     def __init__(self, side: Side, make: Make, loop: TrioEventLoop) -> None:
+        self.loop = loop
         scope = self._scope = trio.CancelScope()
         self._manager = Manager(side, make, lambda exc: scope.cancel(str(exc) or "asyncio has cancelled the task of a context manager"))
         self._carrier = AsyncioCarrier(loop, self._manager)

@@ -55,6 +55,8 @@ class Side(abc.ABC):
 class Block(abc.ABC):
     """The block of one context manager."""
 
+    loop: TrioEventLoop
+
     @abc.abstractmethod
     async def enter(self) -> Any:
         """Enter the manager."""
@@ -198,6 +200,9 @@ class Crossing(Coroutine[Any, Any, Any]):
             self._coroutine = self._side.call(self._make, self._loop)
         return self._coroutine
 
+    # A scope that Ctrl-C leaves open in a trio task takes the whole run down: so neither way is interrupted, and nor is what Python does
+    # between `__aexit__` and its first step (see `_lifetime.py`).
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Any:
         self._unused = None
         if self._block is not None:
@@ -209,12 +214,21 @@ class Crossing(Coroutine[Any, Any, Any]):
             self._block = None
             raise
 
-    async def __aexit__(
+    @trio.lowlevel.enable_ki_protection
+    def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None
-    ) -> bool | None:
+    ) -> Coroutine[Any, Any, bool | None]:
         block, self._block = self._block, None
         if block is None:
             raise RuntimeError(f"{self!r} was not entered")
+        block.loop._guard.waits_for_checkpoint = True
+        return self._leave(block, kind, exc, trace)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _leave(
+        self, block: Block, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None
+    ) -> bool | None:
+        block.loop._guard.waits_for_checkpoint = False
         try:
             return await block.exit(kind, exc, trace)
         finally:

@@ -112,6 +112,9 @@ class TrioCarrier(Carrier):
 
     # In the task
 
+    # Ctrl-C is for the iterator's own code. A manager's entry and exit are as protected as those of trio's own, since interrupted half-way
+    # they would leave a nursery or a scope open in the task.
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self) -> None:
         while await self._serve_in(self.scope):
             self.scope = trio.CancelScope()
@@ -122,7 +125,7 @@ class TrioCarrier(Carrier):
         with scope:
             while (call := await self._next_call()) is not None:
                 self._inward.follow(call.context)
-                result = await outcome.acapture(call.function)
+                result = await outcome.acapture(_protected if isinstance(self._subject, Manager) else _interruptible, call.function)
                 if call.asked is not None and _says_nothing(result, call):
                     # asyncio says it only once: if it came too late for this call, nobody else would hear of it.
                     reached = await outcome.acapture(trio.lowlevel.checkpoint)
@@ -171,6 +174,15 @@ class TrioCarrier(Carrier):
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
         return self._call
+
+
+async def _protected(function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return await function()
+
+
+@trio.lowlevel.disable_ki_protection
+async def _interruptible(function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return await function()
 
 
 def _says_nothing(result: Outcome, call: _Call) -> bool:
@@ -224,6 +236,7 @@ class TrioBlock(Block):
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError(f"{side.name}() needs an asyncio task to hold a context manager")
+        self.loop = loop
         self._interrupter = _Interrupter(task)
         self._manager = Manager(side, make, self._interrupter.interrupt)
         self._carrier = TrioCarrier(loop, self._manager)
