@@ -75,6 +75,7 @@ class TrioCarrier(Carrier):
         self._loop._check_serving()
         if self._carried is None:
             self._carried = self._loop._call_trio(self._serve)
+            self._carried.add_done_callback(self._answer)
         elif self.ended:
             raise RuntimeError("the trio task of this iterator or context manager has ended")
         self.busy = True
@@ -91,6 +92,13 @@ class TrioCarrier(Carrier):
     def ended(self) -> bool:
         """Whether the task has ended, as it does with the drive that started it."""
         return self._carried is not None and self._carried.done()
+
+    def _answer(self, carried: asyncio.Future[Any]) -> None:
+        """The task has ended. It has made every call that it was given, unless Ctrl-C came before its first step."""
+        if self._call is not None:
+            self.over, self.busy = True, False
+            call, self._call = self._call, None
+            call.resolve(outcome.capture(carried.result))
 
     def end_soon(self) -> None:
         if self._carried is None:
