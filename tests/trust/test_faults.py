@@ -217,7 +217,8 @@ async def refused(note: Any) -> None:
         try:
             loop.add_reader(left, lambda: note(left.recv(10)))
         except OSError as exc:
-            note(described(exc))
+            # Not its context, in which asyncio's selectors have looked something up in vain.
+            note(repr(exc))
     right.send(b"x")
     await asyncio.sleep(1)
     note(loop.remove_reader(left))

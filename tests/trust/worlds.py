@@ -79,7 +79,6 @@ def _hosted_by(poller: Poller) -> Callable[[Main, bool], None]:
     return run
 
 
-# Another way to run an asyncio-flavoured main function is another row: an adapter of the border, a flavour-free task.
 OURS: dict[str, Callable[[Main, bool], None]] = {
     "driven-nested": _driven_by("nested"),
     "driven-task": _driven_by("task"),
