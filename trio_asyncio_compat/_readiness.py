@@ -202,7 +202,10 @@ if sys.platform != "win32":
             if ready and len(self.readers) + len(self.writers) <= 1 and not self._found:
                 return 0
             self._found = False
-            events = self._queue.poll(0, MAX_EVENTS)
+            try:
+                events = self._queue.poll(0, MAX_EVENTS)
+            except InterruptedError:
+                return 0  # as asyncio's selectors do; the next turn asks again
             readers, writers = self.readers, self.writers
             for fd, mask in events:
                 # An error or a hang-up shows to both directions, so that the callback meets it in its system call.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import hashlib
 import json
 import os
@@ -19,13 +20,14 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import trio
 
-from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, trio_as_aio
 
 from ..support import state_of_thread, threads
 
@@ -124,6 +126,41 @@ async def cleaning_up_slowly() -> None:
                 await asyncio.sleep(0.0001)
 
 
+async def calling_trio() -> None:
+    with block():
+        while True:
+            await trio_as_aio(trio.lowlevel.checkpoint)()
+            await trio_as_aio(trio.sleep)(0.0001)
+
+
+async def cleaning_up_in_trio() -> None:
+    async def child() -> None:
+        with block():
+            try:
+                await trio_as_aio(trio.sleep_forever)()
+            finally:
+                for _ in range(5):
+                    await trio_as_aio(trio.sleep)(0.0001)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(child())
+
+
+async def in_managers_and_iterators_of_trio() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            await trio.lowlevel.checkpoint()
+            yield number
+
+    with block():
+        while True:
+            async with trio_as_aio(trio.open_nursery()) as nursery:
+                nursery.start_soon(trio.lowlevel.checkpoint)
+                async for _ in trio_as_aio(numbers)():
+                    await asyncio.sleep(0)
+
+
 ASYNCIO_PROGRAMS: list[Callable[[], Awaitable[None]]] = [
     busy_with_callbacks,
     busy_with_tasks,
@@ -133,6 +170,9 @@ ASYNCIO_PROGRAMS: list[Callable[[], Awaitable[None]]] = [
     with_threads,
     with_sockets,
     cleaning_up_slowly,
+    calling_trio,
+    cleaning_up_in_trio,
+    in_managers_and_iterators_of_trio,
 ]
 
 # Trio-flavoured ones, inside of an open loop.
@@ -159,12 +199,33 @@ async def nested_loops() -> None:
                 await aio_as_trio(asyncio.sleep)(0)
 
 
+async def flavour_free() -> None:
+    async def body() -> None:
+        with block():
+            while True:
+                async with asyncio.timeout(1):
+                    await asyncio.sleep(0)
+                    await trio.lowlevel.checkpoint()
+                    await asyncio.sleep(0.0001)
+                    await trio.sleep(0.0001)
+
+    await allow_asyncio(body)
+
+
+async def in_managers_of_asyncio() -> None:
+    with block():
+        while True:
+            async with aio_as_trio(asyncio.timeout)(1):
+                await trio.sleep(0.0001)
+
+
 TRIO_PROGRAMS: list[Callable[[], Awaitable[None]]] = [
     *(aio_as_trio(program) for program in ASYNCIO_PROGRAMS),
     busy_in_trio,
     through_adapters,
     nested_loops,
-    # A row for asyncio code that calls trio in a loop belongs here.
+    flavour_free,
+    in_managers_of_asyncio,
 ]
 
 
@@ -212,6 +273,11 @@ def raised(exc: BaseException) -> str:
     return type(exc).__name__
 
 
+def in_trio_itself(exc: BaseException) -> bool:
+    """Whether `trio.run` was interrupted where it begins or ends, outside of what it runs."""
+    return [frame.name for frame in traceback.extract_tb(exc.__traceback__)].count("main") < 2
+
+
 KILLER = """
 import os, signal, sys, time
 for line in sys.stdin:
@@ -257,7 +323,13 @@ def main() -> None:
         way, programs = chance.choices(ways, weights=[10, 8, 2, 2])[0]
         program, poller = chance.choice(programs), chance.choice(["nested", "nested", "task"])
         delay = chance.uniform(0, LONGEST_DELAY)
-        result = {"way": way.__name__, "program": getattr(program, "__name__", str(program)), "poller": poller, "delay": delay}
+        result: dict[str, Any] = {
+            "in trio itself": True,
+            "way": way.__name__,
+            "program": getattr(program, "__name__", str(program)),
+            "poller": poller,
+            "delay": delay,
+        }
         signal.alarm(HANG_SECONDS)
         try:
             try:
@@ -266,6 +338,7 @@ def main() -> None:
                 way(program, poller)
             except BaseException as exc:
                 result["raised"] = raised(exc)
+                result["in trio itself"] = in_trio_itself(exc)
                 if result["raised"] != "KeyboardInterrupt":
                     result["error"] = repr(exc)
         except KeyboardInterrupt:
@@ -274,11 +347,15 @@ def main() -> None:
         signal.alarm(0)
         result["swallowed"], swallowed[:] = swallowed[:], []
         after = state_of_thread()
-        if way is not driven and way is not driving_again_and_again:
-            # trio.run itself can be interrupted where it begins or ends, before our part of it.
+        if after["async generator hooks"] != before["async generator hooks"] and result["in trio itself"]:
+            # Then it leaves its hooks behind.
+            result["hooks left by trio"] = True
             sys.set_asyncgen_hooks(None, None)
             after["async generator hooks"] = before["async generator hooks"]
         result["changed"] = {key: str(after[key]) for key in after if after[key] != before[key]}
+        if open_blocks:
+            # Interrupted on its way into the block: closed when it is collected.
+            gc.collect()
         result["open blocks"] = open_blocks
         # The threads of a driven loop end by themselves once it has stopped.
         for thread in threads() - {threading.main_thread()}:

@@ -24,7 +24,7 @@ from typing import Any
 
 import trio
 
-from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, trio_as_aio
 
 from .states import tls_contexts
 
@@ -185,8 +185,45 @@ async def trio_client(soak: Soak, chance: random.Random) -> None:
         soak.check(data, received)
 
 
-# A row for asyncio sessions that call trio belongs here.
-TRIO_SESSIONS: list[Session] = [*(aio_as_trio(session) for session in SESSIONS), cancelled_by_trio, cancelled_by_trio, trio_client]
+async def from_asyncio(soak: Soak, chance: random.Random) -> None:
+    await trio_as_aio(trio_client)(soak, chance)
+
+
+async def timed_out_in_trio(soak: Soak, chance: random.Random) -> None:
+    try:
+        async with asyncio.timeout(chance.uniform(0, 0.01)):
+            async with trio_as_aio(trio.open_nursery()) as nursery:
+                nursery.start_soon(trio_client, soak, chance)
+                await trio_as_aio(cancelled_by_trio)(soak, chance)
+    except TimeoutError:
+        pass
+
+
+async def flavour_free(soak: Soak, chance: random.Random) -> None:
+    """Cancelled from both worlds, whichever comes first."""
+    with trio.move_on_after(chance.uniform(0, 0.02)):
+        await trio_client(soak, chance)
+        try:
+            # Not around trio's client: asyncio's timeout does not see through the nursery in which that connects.
+            async with asyncio.timeout(chance.uniform(0, 0.02)):
+                await trio.sleep(chance.uniform(0, 0.01))
+                await _exchange(soak, chance, 50_000)
+        except TimeoutError:
+            pass
+
+
+async def allowing_asyncio(soak: Soak, chance: random.Random) -> None:
+    await allow_asyncio(flavour_free, soak, chance)
+
+
+SESSIONS += [from_asyncio, timed_out_in_trio]
+TRIO_SESSIONS: list[Session] = [
+    *(aio_as_trio(session) for session in SESSIONS),
+    cancelled_by_trio,
+    cancelled_by_trio,
+    trio_client,
+    allowing_asyncio,
+]
 
 
 async def work(soak: Soak, number: int, sessions: list[Session]) -> None:

@@ -108,7 +108,7 @@ async def _unwinds_in_trio() -> None:
     try:
         await asyncio.sleep(3600)
     finally:
-        await trio_as_aio(trio.sleep)(1)
+        await trio_as_aio(trio.sleep)(0.01)
 
 
 @state
@@ -123,7 +123,7 @@ async def tasks_that_wait_in_trio() -> None:
             await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
-                await trio.sleep(1)
+                await trio.sleep(0.01)
 
     await _begun(trio_as_aio(trio.sleep_forever)(), trio_as_aio(unwinds_slowly)(), trio_as_aio(aio_as_trio(_unwinds_in_trio))())
 
@@ -146,7 +146,7 @@ async def a_trio_iterator_half_way() -> None:
             yield 2
         finally:
             with trio.CancelScope(shield=True):
-                await trio.sleep(1)
+                await trio.sleep(0.01)
 
     iterator = trio_as_aio(numbers)()
     kept.append(iterator)
@@ -163,13 +163,13 @@ async def flavour_free_tasks() -> None:
                     await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
-                await trio.sleep(1)
-                await asyncio.sleep(1)
+                await trio.sleep(0.01)
+                await asyncio.sleep(0.01)
 
     loop = asyncio.get_running_loop()
     for _ in range(3):
         keep(flavour_free_task_factory(loop, body()))
-    await trio_as_aio(trio.sleep)(0.1)
+    await trio_as_aio(trio.sleep)(0.02)
 
 
 @state

@@ -9,14 +9,18 @@ import asyncio
 import errno
 import hashlib
 import os
+import select
 import socket
 from typing import Any
+from unittest import mock
 
 import pytest
+import trio
 
 from ..support import Records, Run
 from .descriptions import described, scrubbed
 from .faulty import ACCEPT_FAULTS, FAULTS, FaultySocket
+from .faulty_poller import EVERYTHING, HANG_UP, NOTHING, ORDINARY, STRANGERS, TWICE, faulty_pollers
 from .worlds import OURS, on_asyncio
 
 DATA = hashlib.shake_256(b"faults").digest(400_000)
@@ -185,6 +189,88 @@ DATAGRAM_FAULTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("fault", DATAGRAM_FAULTS)
 def test_a_datagram_endpoint_meets_a_fault(clean: Records, fault: str) -> None:
     all_equal(outcomes(clean, datagrams, DATAGRAM_FAULTS[fault]))
+
+
+POLLER_FAULTS: dict[str, dict[str, Any]] = {
+    "a storm of EINTR": {"polls": [errno.EINTR, ORDINARY] * 50},
+    "nothing is found": {"polls": [NOTHING, ORDINARY] * 50},
+    "everything is said to be ready": {"polls": [EVERYTHING] * 50},
+    "events of descriptors that nobody knows": {"polls": [STRANGERS] * 50},
+    "each event twice": {"polls": [TWICE] * 50},
+    "a hang-up is said of everything": {"polls": [HANG_UP] * 20},
+    "all of it": {"polls": [EVERYTHING, errno.EINTR, HANG_UP, NOTHING, STRANGERS, TWICE] * 10},
+}
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+@pytest.mark.parametrize("end", ["close", "abort", "eof"])
+@pytest.mark.parametrize("fault", POLLER_FAULTS)
+def test_the_poller_meets_a_fault(clean: Records, fault: str, end: str) -> None:
+    with faulty_pollers(**POLLER_FAULTS[fault]):
+        all_equal(outcomes(clean, exchange, {}, end))
+
+
+async def refused(note: Any) -> None:
+    loop = asyncio.get_running_loop()
+    left, right = socket.socketpair()
+    for _ in range(3):
+        try:
+            loop.add_reader(left, lambda: note(left.recv(10)))
+        except OSError as exc:
+            # Not its context, in which asyncio's selectors have looked something up in vain.
+            note(repr(exc))
+    right.send(b"x")
+    await asyncio.sleep(1)
+    note(loop.remove_reader(left))
+    left.close()
+    right.close()
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+def test_the_poller_refuses_a_descriptor(clean: Records) -> None:
+    with faulty_pollers(registrations=[errno.ENOSPC, errno.ENOMEM]):
+        seen = outcomes(clean, refused)
+    del seen["driven-task"], seen["hosted-task"]
+    all_equal(seen)
+    assert seen["asyncio"][0][-2:] == [b"x", True]
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EBADF, errno.ENOMEM])
+def test_a_poller_that_is_broken_ends_the_run_with_its_error(clean: Records, number: int) -> None:
+    async def main() -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            asyncio.get_running_loop().add_reader(left, print)
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                asyncio.get_running_loop().remove_reader(left)
+
+    for world, run in {"asyncio": on_asyncio, **OURS}.items():
+        if not world.endswith("task"):
+            with faulty_pollers(polls=[number]), pytest.raises(OSError) as caught:
+                run(main, False)
+            assert (world, caught.value.errno) == (world, number)
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "eof"])
+def test_trio_says_of_everything_that_it_is_ready(clean: Records, end: str) -> None:
+    """The pollers of ours wait by trio's means, which may be mistaken as well."""
+    spurious = 200
+
+    async def ready(fd: Any) -> None:
+        nonlocal spurious
+        if spurious:
+            spurious -= 1
+            await trio.lowlevel.checkpoint()
+        else:
+            await wait_readable(fd)
+
+    wait_readable = trio.lowlevel.wait_readable
+    with mock.patch.object(trio.lowlevel, "wait_readable", ready):
+        all_equal(outcomes(clean, exchange, {}, end))
+    assert spurious == 0
 
 
 def set_once(future: asyncio.Future[None]) -> None:

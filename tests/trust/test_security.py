@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import ssl
 import sys
@@ -139,26 +140,117 @@ def test_garbage_instead_of_tls_ends_that_connection_only(run: Run, garbage: byt
     run(main)
 
 
-def test_a_peer_that_does_not_say_goodbye_is_not_waited_for(run: Run) -> None:
+class RawPeer:
+    """TLS by hand over a socket: a peer that can be made to misbehave."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, **options: Any) -> None:
+        self.sock = sock
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, **options)
+
+    async def handshake(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self.tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                if self.outgoing.pending:
+                    await loop.sock_sendall(self.sock, self.outgoing.read())
+                self.incoming.write(await loop.sock_recv(self.sock, 100_000))
+        await loop.sock_sendall(self.sock, self.outgoing.read())
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(100_000):
+            writer.write(data)
+            await writer.drain()
+    except (ConnectionError, ssl.SSLError):
+        pass
+    writer.close()
+
+
+@pytest.mark.parametrize("length", [16_384 + 2048 + 1, 65_535])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_giant_record_ends_that_connection_only(run: Run, version: ssl.TLSVersion, length: int) -> None:
+    """A record longer than TLS allows, on a connection that stands: cut off before it has arrived as a whole."""
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        server = await tls_server(echo)
+        reader, steady = await asyncio.open_connection(*address_of(server), ssl=tls_contexts()[1], server_hostname="localhost")
+        client = socket.socket()
+        client.setblocking(False)
+        await loop.sock_connect(client, address_of(server))
+        context = tls_contexts()[1]
+        context.maximum_version = version
+        await RawPeer(client, context, server_hostname="localhost").handshake()
+        async with asyncio.timeout(10):
+            try:
+                await loop.sock_sendall(client, b"\x17\x03\x03" + length.to_bytes(2, "big") + bytes(1000))
+                while await loop.sock_recv(client, 10_000):
+                    continue
+            except ConnectionError:
+                pass
+        client.close()
+        steady.write(b"still here")
+        assert await reader.readexactly(10) == b"still here"
+        steady.close()
+        await steady.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="only the openssl command can ask for it; Python's ssl module cannot")
+def test_renegotiation_again_and_again_disturbs_nobody(run: Run) -> None:
+    """TLS 1.2 lets a client ask for another handshake, which costs the server more than the client. OpenSSL 3 refuses that by default."""
+
+    async def main() -> None:
+        context = tls_contexts()[0]
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=context)
+        host, port = address_of(server)
+        reader, steady = await asyncio.open_connection(host, port, ssl=tls_contexts()[1], server_hostname="localhost")
+        pipe = asyncio.subprocess.PIPE
+        attacker = await asyncio.create_subprocess_exec(
+            "openssl", "s_client", "-connect", f"{host}:{port}", "-tls1_2", stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        )
+        assert attacker.stdin is not None
+        assert attacker.stdout is not None
+        asked = 0
+        async with asyncio.timeout(20):
+            # An answer to the question before, then the next one, until the connection is given up.
+            while asked < 100 and not attacker.stdout.at_eof():
+                attacker.stdin.write(b"R\n")
+                while line := await attacker.stdout.readline():
+                    if b"RENEGOTIATING" in line:
+                        asked += 1
+                        break
+        assert asked
+        await attacker.communicate(b"Q\n")
+        for number in range(100):
+            steady.write(b"%03d" % number)
+            assert await reader.readexactly(3) == b"%03d" % number
+        steady.close()
+        await steady.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+def test_a_peer_that_does_not_say_goodbye_is_not_waited_for(run: Run) -> None:
+    async def main() -> None:
         for_server, for_client = tls_contexts()
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         connecting = asyncio.create_task(
             asyncio.open_connection(sock=ours, ssl=for_client, server_hostname="localhost", ssl_shutdown_timeout=0.2)
         )
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        peer = for_server.wrap_bio(incoming, outgoing, server_side=True)
-        while True:
-            try:
-                peer.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                if outgoing.pending:
-                    await loop.sock_sendall(theirs, outgoing.read())
-                incoming.write(await loop.sock_recv(theirs, 100_000))
-        await loop.sock_sendall(theirs, outgoing.read())
+        await RawPeer(theirs, for_server, server_side=True).handshake()
         _, writer = await connecting
         start = time.monotonic()
         writer.close()

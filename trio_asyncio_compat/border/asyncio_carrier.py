@@ -195,7 +195,7 @@ class AsyncioBlock(Block):
     """
 
     def __init__(self, side: Side, make: Make, loop: TrioEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         scope = self._scope = trio.CancelScope()
         self._manager = Manager(side, make, lambda exc: scope.cancel(str(exc) or "asyncio has cancelled the task of a context manager"))
         self._carrier = AsyncioCarrier(loop, self._manager)
@@ -205,12 +205,12 @@ class AsyncioBlock(Block):
         entered = await self._carrier.call(self._manager.enter)
         self._scope.__enter__()
         self._inside = True
-        self._loop._blocks.add(self._carrier)
+        self.loop._blocks.add(self._carrier)
         return entered
 
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
         self._inside = False
-        self._loop._blocks.discard(self._carrier)
+        self.loop._blocks.discard(self._carrier)
         rest = _rest_after_scope(self._scope, kind, exc, trace)
         try:
             if self._carrier.ended:

@@ -56,6 +56,8 @@ class Side(abc.ABC):
 class Block(abc.ABC):
     """The block of one context manager."""
 
+    loop: TrioEventLoop
+
     @abc.abstractmethod
     async def enter(self) -> Any:
         """Enter the manager."""
@@ -259,6 +261,9 @@ class Crossing(Coroutine[Any, Any, Any]):
             self._coroutine = self._side.call(self._make, self._loop)
         return self._coroutine
 
+    # A scope that Ctrl-C leaves open in a trio task takes the whole run down: so neither way is interrupted, and nor is what Python does
+    # between `__aexit__` and its first step (see `_lifetime.py`).
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Any:
         self._unused = None
         here = _current_task()
@@ -270,14 +275,23 @@ class Crossing(Coroutine[Any, Any, Any]):
         self._blocks.append((here, block))
         return entered
 
-    async def __aexit__(
+    @trio.lowlevel.enable_ki_protection
+    def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None
-    ) -> bool | None:
+    ) -> Coroutine[Any, Any, bool | None]:
         if not self._blocks:
             raise RuntimeError(f"{self!r} was not entered")
         here = _current_task()
         index = next((i for i in reversed(range(len(self._blocks))) if self._blocks[i][0] is here), -1)
         _, block = self._blocks.pop(index)
+        block.loop._guard.waits_for_checkpoint = True
+        return self._leave(block, kind, exc, trace)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _leave(
+        self, block: Block, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None
+    ) -> bool | None:
+        block.loop._guard.waits_for_checkpoint = False
         try:
             return await block.exit(kind, exc, trace)
         finally:

@@ -77,6 +77,7 @@ class TrioCarrier(Carrier):
         if self._carried is None:
             # In an empty context, where all that is set was set by a call.
             self._carried = contextvars.Context().run(self._loop._call_trio, self._serve)
+            self._carried.add_done_callback(self._answer)
         elif self.ended:
             raise RuntimeError("the trio task of this iterator or context manager has ended")
         self.busy = True
@@ -88,6 +89,13 @@ class TrioCarrier(Carrier):
             self._outward.follow_changes(call.before, call.context)
             # What the call raised keeps this frame.
             del call
+
+    def _answer(self, carried: asyncio.Future[Any]) -> None:
+        """The task has ended. It has made every call that it was given, unless Ctrl-C came before its first step."""
+        if self._call is not None:
+            self.over, self.busy = True, False
+            call, self._call = self._call, None
+            call.resolve(outcome.capture(carried.result))
 
     def end_soon(self) -> None:
         if self._carried is None:
@@ -105,6 +113,9 @@ class TrioCarrier(Carrier):
 
     # In the task
 
+    # Ctrl-C is for the iterator's own code. A manager's entry and exit are as protected as those of trio's own, since interrupted half-way
+    # they would leave a nursery or a scope open in the task.
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self) -> None:
         while await self._serve_in(self.scope):
             self.scope = trio.CancelScope()
@@ -116,7 +127,8 @@ class TrioCarrier(Carrier):
             while (call := await self._next_call()) is not None:
                 self._inward.follow(call.context)
                 call.before = contextvars.copy_context()
-                result = self.take_settled(last=call.last) or await outcome.acapture(call.function)
+                make = _protected if isinstance(self._subject, Manager) else _interruptible
+                result = self.take_settled(last=call.last) or await outcome.acapture(make, call.function)
                 if call.asked is not None and _says_nothing(result, call):
                     # asyncio says it only once: if it came too late for this call, nobody else would hear of it.
                     reached = await outcome.acapture(trio.lowlevel.checkpoint)
@@ -164,6 +176,15 @@ class TrioCarrier(Carrier):
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
         return self._call
+
+
+async def _protected(function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return await function()
+
+
+@trio.lowlevel.disable_ki_protection
+async def _interruptible(function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return await function()
 
 
 def _says_nothing(result: Outcome, call: _Call) -> bool:
@@ -217,7 +238,7 @@ class TrioBlock(Block):
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError(f"{side.name}() needs an asyncio task to hold a context manager")
-        self._loop = loop
+        self.loop = loop
         self._interrupter = _Interrupter(task)
         self._manager = Manager(side, make, self._interrupter.interrupt)
         self._carrier = TrioCarrier(loop, self._manager)
@@ -232,7 +253,7 @@ class TrioBlock(Block):
                 await self.exit(type(exc), exc, exc.__traceback__)
             raise
         self._inside = True
-        self._loop._blocks.add(self._carrier)
+        self.loop._blocks.add(self._carrier)
         self._interrupter.enter()
         return entered
 
@@ -251,7 +272,7 @@ class TrioBlock(Block):
 
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
         self._inside = False
-        self._loop._blocks.discard(self._carrier)
+        self.loop._blocks.discard(self._carrier)
         ours = self._interrupter.leave()
         if self._carrier.ended:
             # Together with its loop, or with the drive of it: the manager was left then.
