@@ -372,3 +372,38 @@ print("trio_asyncio_compat.pytest_plugin" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (result.stdout, result.stderr) == ("False\n", "")
+
+
+@pytest.mark.parametrize("start", ["nursery.start_soon(fail)", "group.create_task(fail())"])
+def test_crash_in_the_background_of_a_fixture_ends_the_test(suite: pytest.Pytester, start: str) -> None:
+    suite.makepyfile(f"""
+import asyncio
+import pytest, trio
+
+ended = []
+
+async def fail():
+    raise ValueError("crash")
+
+@pytest.fixture
+async def background():
+    try:
+        async with asyncio.TaskGroup() as group, trio.open_nursery() as nursery:
+            {start}
+            yield
+    finally:
+        await asyncio.sleep(0)
+        ended.append("fixture")
+
+@pytest.mark.flavour_free
+async def test_function(background):
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        ended.append("test")
+
+def test_order():
+    assert sorted(ended) == ["fixture", "test"]
+""")
+    shown = passes(suite, failed=1, passed=1)
+    assert "ValueError: crash" in shown
