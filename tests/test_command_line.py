@@ -190,9 +190,108 @@ def test_an_option_of_the_command_is_none_of_the_programs(option: list[str], fol
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--tasktree-on", "SIGNONE", "app.py"], "'SIGNONE' is no signal"), (["--tasktree-on"], "expected one argument")],
+    [
+        (["--tasktree-on", "SIGNONE", "app.py"], "'SIGNONE' is no signal"),
+        (["--tasktree-on"], "expected one argument"),
+        (["--slow-callback", "soon", "app.py"], "--slow-callback: invalid"),
+        (["--slow-callback=-1", "app.py"], "a number of seconds is needed, not -1"),
+        (["--loop-slice", "0", "app.py"], "longer than 0"),
+        (["--debug=no", "app.py"], "--debug"),
+        (["--debug"], "usage"),
+        (["--unknown", "app.py"], "usage"),
+    ],
 )
 def test_a_mistaken_option_is_refused(arguments: list[str], says: str, folder: Path) -> None:
     done = run(folder, *arguments, ours=True)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_options_decide_about_the_programs_loops(folder: Path) -> None:
+    (folder / "options.py").write_text("""
+import asyncio, sys, time
+
+async def main():
+    loop = asyncio.get_running_loop()
+    print(loop.get_debug(), loop.slow_callback_duration, loop._scheduler._slice_length, sys.argv[1:])
+    loop.call_soon(time.sleep, 0.02)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+asyncio.run(main())
+""")
+    assert run(folder, "options.py", ours=True).stdout == "False 0.1 0.001 []\n"
+    assert run(folder, "--debug", "options.py", "--strict", ours=True).stdout == "True 0.1 0.001 ['--strict']\n"
+    done = run(folder, "--loop-slice=0.002", "--slow-callback", "0.01", "options.py", ours=True)
+    assert (done.returncode, done.stdout) == (0, "True 0.01 0.002 []\n")
+    assert "Executing <Handle sleep(0.02)" in done.stderr
+
+
+def test_flavour_free_tasks_await_both_libraries(folder: Path) -> None:
+    (folder / "both.py").write_text("""
+import asyncio, trio
+
+async def child():
+    await trio.sleep(0)
+    return await asyncio.sleep(0, "both")
+
+async def main():
+    with trio.move_on_after(60):
+        print(*await asyncio.gather(child(), child()))
+
+asyncio.run(main())
+""")
+    done = run(folder, "--flavour-free", "both.py", ours=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "both both\n", "")
+    assert run(folder, "both.py", ours=True).returncode == 1
+
+
+FAILING_TASK = """
+import asyncio, sys
+
+async def fail(number):
+    await asyncio.sleep(0)
+    raise ValueError(f"nobody retrieves {number}")
+
+async def main(number):
+    asyncio.create_task(fail(number))
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+asyncio.run(main(1))
+asyncio.run(main(2))
+print("ends")
+"""
+
+
+def test_strict_program_fails_with_what_would_only_be_logged(folder: Path) -> None:
+    (folder / "fails.py").write_text(FAILING_TASK)
+    logged = run(folder, "fails.py", ours=True)
+    assert (logged.returncode, logged.stdout) == (0, "ends\n")
+    assert "Task exception was never retrieved" in logged.stderr
+    done = run(folder, "--strict", "fails.py", ours=True)
+    assert (done.returncode, done.stdout) == (1, "ends\n")
+    assert "ExceptionGroup: unhandled errors in a strict asyncio loop (2 sub-exceptions)" in done.stderr
+    assert "ValueError: nobody retrieves 1" in done.stderr
+    assert "ValueError: nobody retrieves 2" in done.stderr
+    assert "Task exception was never retrieved" in done.stderr
+    assert "trio_asyncio_compat" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "says"), [("sys.exit('said so')", "SystemExit: said so"), ("sys.exit()", "nobody retrieves"), ("1/0", "ZeroDivisionError")]
+)
+def test_strict_program_that_ends_by_an_exception(folder: Path, end: str, says: str) -> None:
+    (folder / "fails.py").write_text(FAILING_TASK + end)
+    done = run(folder, "--strict", "fails.py", ours=True)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "nobody retrieves 1" in done.stderr
+    assert "trio_asyncio_compat" not in done.stderr
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(3)", "asyncio.run(asyncio.sleep(0, 1/0))", "async def main(): 1/0\nasyncio.run(main())"])
+def test_strict_program_without_such_errors_ends_as_ever(folder: Path, end: str) -> None:
+    (folder / "ends.py").write_text(f"import asyncio, sys\nasyncio.run(asyncio.sleep(0))\n{end}")
+    strict, plain = run(folder, "--strict", "ends.py", ours=True), run(folder, "ends.py", ours=False)
+    assert (strict.returncode, strict.stdout, strict.stderr) == (plain.returncode, plain.stdout, plain.stderr)

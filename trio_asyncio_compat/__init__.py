@@ -1,4 +1,8 @@
-"""An asyncio event loop whose scheduler is trio: asyncio libraries run unmodified inside `trio.run`."""
+"""An asyncio event loop whose scheduler is trio: asyncio libraries run unmodified inside `trio.run`.
+
+PYTEST_DONT_REWRITE, for pytest: there are no asserts in here. Of a package that has a plugin it would otherwise rewrite them all, and
+warn where that is too late, as in `python -m trio_asyncio_compat -m pytest`.
+"""
 
 from __future__ import annotations
 

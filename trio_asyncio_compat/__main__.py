@@ -11,16 +11,19 @@ import importlib.machinery
 import importlib.util
 import linecache
 import os
-import signal
 import sys
 import textwrap
 import types
 from typing import TYPE_CHECKING, Any
 
+from ._options import Loops, add_options, split
 from ._policy import install
+from ._tracebacks import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ._strict import StrictReports
 
 _HELP = """\
 Runs an asyncio program on trio: asyncio.run() and everything else that makes an event loop
@@ -30,41 +33,48 @@ makes one whose scheduler is trio. The arguments are those of the python command
   python -m trio_asyncio_compat -m module ARGS...
   python -m trio_asyncio_compat -c 'import asyncio; ...' ARGS...
 
-An option of this command stands before those:
+Options of this command stand before those:
 
-  python -m trio_asyncio_compat --tasktree-on SIGUSR1 app.py ARGS...
+  python -m trio_asyncio_compat --strict --slow-callback 0.1 app.py ARGS...
 """
 
 
 def main() -> None:
     """The command. Exceptions of the program leave it, for the interpreter to handle as it always does."""
-    kind, target, arguments = _parse(_options(sys.argv[1:]))
-    prepare = {"-m": _module, "-c": _code}.get(kind, _script)
-    module, code = prepare(target, arguments)
-    install()
-    sys.modules["__main__"] = module
-    # An exception is shown with the program's frames only.
-    sys.excepthook = _without_our_frames(sys.excepthook)
-    exec(code() if callable(code) else code, module.__dict__)
-
-
-def _options(argv: list[str]) -> list[str]:
-    """Do what the options of this command say; return what is left behind them."""
-    while argv and argv[0].partition("=")[0] == "--tasktree-on":
-        option, equals, name = argv[0].partition("=")
-        argv = argv[1:]
-        if not equals:
-            if not argv:
-                _parser().error(f"argument {option}: expected one argument")
-            name, argv = argv[0], argv[1:]
-        signum = getattr(signal, name, None)
-        if not isinstance(signum, signal.Signals):
-            _parser().error(f"argument {option}: {name!r} is no signal of this system; SIGUSR1 is one on most")
+    ours, program = split(sys.argv[1:])
+    # With some program behind them: then the parser has no complaint but about our options.
+    options = _parser().parse_args([*ours, "-c", ""])
+    kind, target, arguments = _parse(program)
+    if options.tasktree_on is not None:
         # Here, since most programs are run without.
         from .tasktree import print_on_signal
 
-        print_on_signal(signum)
-    return argv
+        print_on_signal(options.tasktree_on)
+    prepare = {"-m": _module, "-c": _code}.get(kind, _script)
+    module, code = prepare(target, arguments)
+    loops = Loops(options)
+    install(loops)
+    sys.modules["__main__"] = module
+    # An exception is shown with the program's frames only.
+    sys.excepthook = _without_our_frames(sys.excepthook)
+    if loops.strict is None:
+        exec(code(), module.__dict__)
+    else:
+        _run_strictly(code, module, loops.strict)
+
+
+def _run_strictly(code: Callable[[], Any], module: types.ModuleType, reports: StrictReports) -> None:
+    """Run the program; then raise what its loops have reported, together with what ended it."""
+    error: BaseException | None = None
+    try:
+        exec(code(), module.__dict__)
+    except BaseException as exc:
+        # Without this frame, which in a group would be shown.
+        error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+    error = reports.joined(error)
+    if error is not None:
+        tidy(error)
+        raise error
 
 
 def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
@@ -87,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trio_asyncio_compat", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tasktree-on", metavar="SIGNAL", help="print the tree of all tasks to stderr whenever the signal comes")
+    add_options(parser)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("-m", metavar="MODULE", help="run a module as a program")
     group.add_argument("-c", metavar="CODE", help="run the given code")

@@ -107,7 +107,9 @@ async def _hosted(
         loop.set_debug(debug)
     loop.set_task_factory(task_factory)
     host = _Host(loop)
-    reports = StrictReports(loop) if strict else None
+    reports = StrictReports() if strict else None
+    if reports is not None:
+        reports.watch(loop)
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""`open_loop(strict=True)`: what asyncio would only log leaves the block as an ExceptionGroup.
+"""`open_loop(strict=True)`, `--strict`: what asyncio would only log leaves the block, or ends the program, as an ExceptionGroup.
 
 asyncio reports most of it when the task or future is collected, which a cycle may put off; so what is still there is
 collected once when the loop has closed.
@@ -20,17 +20,20 @@ class UnhandledError(Exception):
 
 
 class StrictReports:
-    """The exception handler of one strict loop, and what has reached it.
+    """The exception handler of strict loops, and what has reached it.
 
     A handler that the program sets takes the place of this one, as it takes the place of the log.
     """
 
-    def __init__(self, loop: TrioEventLoop) -> None:
+    def __init__(self) -> None:
         self._errors: list[BaseException] = []
+
+    def watch(self, loop: TrioEventLoop) -> None:
+        """Be the exception handler of `loop`."""
         loop.set_exception_handler(self._report)
 
     def joined(self, error: BaseException | None) -> BaseException | None:
-        """What is to leave the block that ended with `error`, now that the loop is closed."""
+        """What is to leave the block, or the program, that ended with `error`, now that its loops are closed."""
         gc.collect()
         errors, self._errors = self._errors, []
         if not errors:
