@@ -6,6 +6,7 @@ adapter, the loop's exception handler, the end of a loop), `explain` adds a note
 
 from __future__ import annotations
 
+import inspect
 import types
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ def explain(error: BaseException | None) -> None:
 
 def _note(error: RuntimeError | TypeError) -> str | None:
     text = str(error)
-    if text == "must be called from async context" or (text.startswith("Task got bad yield") and "trio." in text):
+    if text == "must be called from async context" or (
+        text.startswith("Task got bad yield") and ("trio." in text or "WaitTaskRescheduled(" in text)
+    ):
         caller, callee = _border_in(error.__traceback__, "trio")
         return _trio_in_asyncio(caller, callee)
     if text.startswith("trio.run received unrecognized yield message") or text.endswith(_NO_TASK):
@@ -47,7 +50,11 @@ def _border_in(trace: types.TracebackType | None, library: str) -> tuple[types.C
     caller: types.CodeType | None = None
     callee: types.FrameType | None = None
     for frame in _frames(trace):
-        if frame.f_globals.get("__name__", "").partition(".")[0] == library:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package == __package__:
+            # Called by one of the two, and no more the user's than these.
+            continue
+        if package == library:
             callee = callee or frame
         else:
             caller, callee = frame.f_code, None
@@ -64,6 +71,8 @@ def _trio_in_asyncio(caller: types.CodeType | None, callee: types.FrameType | No
     name = _public_name(callee) if callee is not None else "a function of trio"
     if callee is not None and callee.f_code.co_name in _ENTERING:
         instead = f"async with trio_as_aio({name}(...))"
+    elif callee is not None and not callee.f_code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
+        return f"{name}() works in trio code only, and {_place(caller)} runs in an asyncio task. Call it in a function of trio's"
     else:
         instead = f"await trio_as_aio({name})(...)"
     return (
@@ -74,7 +83,8 @@ def _trio_in_asyncio(caller: types.CodeType | None, callee: types.FrameType | No
 
 def _asyncio_in_trio(caller: types.CodeType | None, callee: types.FrameType | None) -> str:
     if callee is not None and callee.f_code.co_name in _ENTERING:
-        name = "asyncio." + callee.f_code.co_qualname.rpartition(".")[0]
+        # The class of `asyncio.timeout()` takes another argument than that.
+        name = "asyncio." + callee.f_code.co_qualname.rpartition(".")[0].replace("Timeout", "timeout")
         instead = f"async with aio_as_trio({name}(...))"
     elif callee is not None:
         name = f"asyncio.{callee.f_code.co_qualname}"
@@ -106,4 +116,5 @@ def _public_name(frame: types.FrameType) -> str:
     for module in _PUBLIC:
         if hasattr(module, kind):
             return f"{module.__name__}.{kind}" if method in ("", *_ENTERING) else f"{module.__name__}.{kind}.{method}"
-    return f"{frame.f_globals['__name__']}.{code.co_qualname}"
+    # Deep inside: the name would be none that a user could write.
+    return "a_function_of_trio"

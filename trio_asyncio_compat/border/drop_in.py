@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
+    from .._trio_asyncio import TrioTaskHandle
+
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True
 
@@ -77,9 +79,12 @@ def run_trio(proc: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> asyncio.Future[
     return _running_loop().trio_as_future(proc, *args)
 
 
-def run_trio_task(proc: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
-    """Start a trio task in the background, whose exception ends the loop. See `TrioEventLoop.run_trio_task`."""
-    _running_loop().run_trio_task(proc, *args)
+def run_trio_task(proc: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> TrioTaskHandle:
+    """Start a trio task in the background, whose exception ends the loop; return a handle with `cancel()`.
+
+    See `TrioEventLoop.run_trio_task`.
+    """
+    return _running_loop().run_trio_task(proc, *args)
 
 
 class TrioExecutor(concurrent.futures.ThreadPoolExecutor):
