@@ -27,7 +27,7 @@ from typing import Any
 
 import trio
 
-from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, trio_as_aio
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, tasktree, trio_as_aio
 
 from ..support import state_of_thread, threads
 
@@ -301,6 +301,7 @@ def main() -> None:
     ]
 
     swallowed: list[str] = []
+    result: dict[str, Any] = {}
 
     def unraisable(args: Any) -> None:
         # Raised in a weakref's callback or a finaliser, where Python itself drops what is raised.
@@ -315,6 +316,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             return
         faulthandler.dump_traceback()
+        print(result, file=sys.stderr)
+        tasktree.print_task_tree(file=sys.stderr)
         os._exit(70)
 
     sys.unraisablehook = unraisable
@@ -323,7 +326,7 @@ def main() -> None:
         way, programs = chance.choices(ways, weights=[10, 8, 2, 2])[0]
         program, poller = chance.choice(programs), chance.choice(["nested", "nested", "task"])
         delay = chance.uniform(0, LONGEST_DELAY)
-        result: dict[str, Any] = {
+        result = {
             "in trio itself": True,
             "way": way.__name__,
             "program": getattr(program, "__name__", str(program)),
