@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -283,6 +284,7 @@ import os, signal, sys, time
 for line in sys.stdin:
     time.sleep(float(line))
     os.kill(os.getppid(), signal.SIGINT)
+    print("sent", flush=True)
 """
 
 
@@ -290,8 +292,12 @@ def main() -> None:
     """Run programs at random, interrupt each, and report."""
     seed, count = int(sys.argv[1]), int(sys.argv[2])
     chance = random.Random(seed)
-    killer = subprocess.Popen([sys.executable, "-S", "-c", KILLER], stdin=subprocess.PIPE, text=True, start_new_session=True)
+    killer = subprocess.Popen(
+        [sys.executable, "-S", "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert killer.stdin is not None
+    assert killer.stdout is not None
+    sent = killer.stdout
     before = state_of_thread()
     ways: list[tuple[Callable[..., None], list[Any]]] = [
         (hosted, TRIO_PROGRAMS),
@@ -311,6 +317,10 @@ def main() -> None:
             sys.__unraisablehook__(args)
 
     def hang(signum: int, frame: object) -> None:
+        if not select.select([sent], [], [], 0)[0]:
+            # Not sent yet: the machine is busy.
+            signal.alarm(HANG_SECONDS)
+            return
         if swallowed:
             signal.alarm(HANG_SECONDS)
             os.kill(os.getpid(), signal.SIGINT)
@@ -344,7 +354,9 @@ def main() -> None:
                 result["in trio itself"] = in_trio_itself(exc)
                 if result["raised"] != "KeyboardInterrupt":
                     result["error"] = repr(exc)
+            sent.readline()
         except KeyboardInterrupt:
+            sent.readline()
             # Between two statements of this function.
             result["raised"] = "KeyboardInterrupt"
         signal.alarm(0)
@@ -367,6 +379,7 @@ def main() -> None:
         print(json.dumps(result), flush=True)
     killer.stdin.close()
     killer.wait()
+    sent.close()
 
 
 if __name__ == "__main__":
