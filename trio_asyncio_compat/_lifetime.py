@@ -154,6 +154,8 @@ class _Host:
         self._closing = False
         self._closed = False
 
+    # A task does not inherit its parent's protection: Ctrl-C in its first step would end it, and nobody would serve the loop.
+    @trio.lowlevel.enable_ki_protection
     async def pump(self) -> None:
         """Pump until the loop is closed, or until something ends it before; once more, to close it."""
         loop = self._loop

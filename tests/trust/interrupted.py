@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from typing import Any
 
 import trio
 
-from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, trio_as_aio
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, tasktree, trio_as_aio
 
 from ..support import state_of_thread, threads
 
@@ -283,6 +284,7 @@ import os, signal, sys, time
 for line in sys.stdin:
     time.sleep(float(line))
     os.kill(os.getppid(), signal.SIGINT)
+    print("sent", flush=True)
 """
 
 
@@ -290,8 +292,12 @@ def main() -> None:
     """Run programs at random, interrupt each, and report."""
     seed, count = int(sys.argv[1]), int(sys.argv[2])
     chance = random.Random(seed)
-    killer = subprocess.Popen([sys.executable, "-S", "-c", KILLER], stdin=subprocess.PIPE, text=True, start_new_session=True)
+    killer = subprocess.Popen(
+        [sys.executable, "-S", "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert killer.stdin is not None
+    assert killer.stdout is not None
+    sent = killer.stdout
     before = state_of_thread()
     ways: list[tuple[Callable[..., None], list[Any]]] = [
         (hosted, TRIO_PROGRAMS),
@@ -301,6 +307,7 @@ def main() -> None:
     ]
 
     swallowed: list[str] = []
+    result: dict[str, Any] = {}
 
     def unraisable(args: Any) -> None:
         # Raised in a weakref's callback or a finaliser, where Python itself drops what is raised.
@@ -310,11 +317,17 @@ def main() -> None:
             sys.__unraisablehook__(args)
 
     def hang(signum: int, frame: object) -> None:
+        if not select.select([sent], [], [], 0)[0]:
+            # Not sent yet: the machine is busy.
+            signal.alarm(HANG_SECONDS)
+            return
         if swallowed:
             signal.alarm(HANG_SECONDS)
             os.kill(os.getpid(), signal.SIGINT)
             return
         faulthandler.dump_traceback()
+        print(result, file=sys.stderr)
+        tasktree.print_task_tree(file=sys.stderr)
         os._exit(70)
 
     sys.unraisablehook = unraisable
@@ -323,7 +336,7 @@ def main() -> None:
         way, programs = chance.choices(ways, weights=[10, 8, 2, 2])[0]
         program, poller = chance.choice(programs), chance.choice(["nested", "nested", "task"])
         delay = chance.uniform(0, LONGEST_DELAY)
-        result: dict[str, Any] = {
+        result = {
             "in trio itself": True,
             "way": way.__name__,
             "program": getattr(program, "__name__", str(program)),
@@ -341,7 +354,9 @@ def main() -> None:
                 result["in trio itself"] = in_trio_itself(exc)
                 if result["raised"] != "KeyboardInterrupt":
                     result["error"] = repr(exc)
+            sent.readline()
         except KeyboardInterrupt:
+            sent.readline()
             # Between two statements of this function.
             result["raised"] = "KeyboardInterrupt"
         signal.alarm(0)
@@ -364,6 +379,7 @@ def main() -> None:
         print(json.dumps(result), flush=True)
     killer.stdin.close()
     killer.wait()
+    sent.close()
 
 
 if __name__ == "__main__":
