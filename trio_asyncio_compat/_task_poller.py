@@ -31,6 +31,7 @@ class _Watch:
         self._poller = poller
         self._rearmed = trio.Event()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         wait = trio.lowlevel.wait_writable if self.write else trio.lowlevel.wait_readable
         with self.scope:

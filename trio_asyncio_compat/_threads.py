@@ -159,6 +159,7 @@ class WorkerPool:
         # A thread has a context of its own, as in concurrent.futures; a job brings the one it needs (asyncio.to_thread).
         contextvars.Context().run(self._nursery.start_soon, self._run_worker, name, self._jobs, self._idle)
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_worker(self, name: str, jobs: queue.SimpleQueue[_Job | None], idle: collections.deque[None]) -> None:
         def work() -> None:
             job: _Job | None = jobs.get()

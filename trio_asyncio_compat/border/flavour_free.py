@@ -94,6 +94,7 @@ def _start(task: FlavourFreeTask, loop: TrioEventLoop) -> None:
     loop._nursery.start_soon(_carry, task, loop, scope)
 
 
+@trio.lowlevel.enable_ki_protection
 async def _carry(task: FlavourFreeTask, loop: TrioEventLoop, scope: trio.CancelScope) -> None:
     """The trio task of a task that the factory has made."""
     context = task.context
