@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+import sys
 import tempfile
 from typing import Any
 
@@ -272,6 +273,7 @@ def test_tls_started_by_asyncio(our_run: Run, tls: Contexts) -> None:
     our_run(main)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="asyncio's sendfile itself waits for the buffer since Python 3.14")
 def test_a_protocol_knows_after_sendfile_that_it_is_paused(our_run: Run) -> None:
     async def main() -> None:
         ours, peer = trio.testing.lockstep_stream_pair()
