@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ._calls import TrioCall
     from ._threads import WorkerPool
     from ._waiting import Wait
-    from .border.crossing import Carrier
+    from .border.carrier import Carrier
     from .border.generators import FlavourFreeGenerators
 
 T = TypeVar("T")

@@ -10,8 +10,9 @@ import outcome
 import trio
 
 from .cancellation import interrupt_later, seen_by_trio
+from .carrier import Block, Carrier
 from .contexts import Follower
-from .crossing import Block, Carrier, Manager
+from .crossing import Manager
 from .task import wait_here
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from .._loop import TrioEventLoop
     from .cancellation import Outcome
-    from .crossing import Make, Side, Subject
+    from .carrier import Subject
+    from .crossing import Make, Side
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from typing import ParamSpec, TypeVar
 
     from .._loop import TrioEventLoop
-    from .crossing import Make, Subject
+    from .carrier import Subject
+    from .crossing import Make
 
     P = ParamSpec("P")
     S = TypeVar("S")

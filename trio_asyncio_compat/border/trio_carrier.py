@@ -12,8 +12,9 @@ import trio
 from .._calls import TrioFuture
 from .._trio_private import is_innermost
 from .cancellation import seen_by_asyncio
+from .carrier import Block, Carrier
 from .contexts import Follower
-from .crossing import Block, Carrier, Manager
+from .crossing import Manager
 
 if TYPE_CHECKING:
     import types
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from .._loop import TrioEventLoop
     from .cancellation import Outcome
-    from .crossing import Make, Side, Subject
+    from .carrier import Subject
+    from .crossing import Make, Side
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True
