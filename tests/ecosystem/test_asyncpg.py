@@ -7,8 +7,10 @@ import io
 
 import asyncpg
 import pytest
+import trio
 
 from tests.support import Run
+from trio_asyncio_compat import run
 
 from .servers import Postgres
 from .support import MANY, at_once, cut_off
@@ -105,3 +107,23 @@ def test_server_crashes_under_queries_and_comes_back(on_loop: Run, postgres: Pos
             assert await at_once(lambda number: pool.fetchval("SELECT $1::int", number)) == list(range(MANY))
 
     on_loop(main)
+
+
+def test_called_directly_by_flavour_free_code(postgres: Postgres) -> None:
+    async def main() -> None:
+        connection = await asyncpg.connect(postgres.url)
+        assert await connection.fetchval("SELECT 1") == 1
+        with trio.move_on_after(0.1) as scope:
+            await connection.execute("SELECT pg_sleep(60)")
+        assert scope.cancelled_caught
+        await trio.sleep(0.01)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await connection.execute("SELECT pg_sleep(60)")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 0.01)
+            async with connection.transaction():
+                assert [row["n"] async for row in connection.cursor("SELECT generate_series(1, 3) AS n")] == [1, 2, 3]
+        await connection.close()
+
+    run(main)
