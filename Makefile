@@ -22,7 +22,7 @@ test: $(VENV)/.installed
 ecosystem: $(VENV)/.installed
 	tests/ecosystem/install_servers
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,ecosystem]'
-	$(VENV)/bin/python -m pytest tests/ecosystem
+	$(VENV)/bin/python -m pytest tests/ecosystem $(TESTS)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -37,6 +37,7 @@ SUITES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 def test_suite_of_a_library_passes_on_our_loop(suite: Suite, tmp_path: Path) -> None:
     folder = sources(suite.name, tmp_path)
