@@ -66,6 +66,9 @@ class InterruptGuard:
         """Stand in front of the current handler; does nothing in other threads."""
         if threading.current_thread() is threading.main_thread():
             before = signal.getsignal(signal.SIGINT)
+            if is_interrupt_handler(before) and not trio.lowlevel.in_trio_run():
+                # Left by a `trio.run` that Ctrl-C has interrupted while it began: it delivers to a run that is no more.
+                before = signal.default_int_handler
             if self.guards(before):
                 self._before = before
                 self._installed = True

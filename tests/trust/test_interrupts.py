@@ -28,6 +28,7 @@ BATCHES, BATCH = 5, 100
 MOST_SWALLOWED = MOST_LEFT_BY_TRIO = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(BATCHES))
 def test_ctrl_c_at_a_random_instant(seed: int) -> None:
     command = [sys.executable, "-m", "tests.trust.interrupted", str(seed), str(BATCH)]
