@@ -101,7 +101,7 @@ class TrioSocketTransport(SocketTransport):
         """
         if self._eof or self._empty_waiter is not None:
             self._refuse("writelines")
-        pieces = [self._keep(data, 0) for data in list_of_data if data]
+        pieces = [view for data in list_of_data if (view := self._keep(data, 0))]
         if not pieces:
             return
         if self._conn_lost:
