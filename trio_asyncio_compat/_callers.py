@@ -1,4 +1,4 @@
-"""The trio tasks that make a loop's calls of trio functions (`_calls.py`): each makes one call after the other.
+"""The trio tasks that make a loop's calls of trio code (`_calls.py`): each makes one call after the other.
 
 A new task for each call would cost as much as the rest of it, and a turn of trio's scheduler before it begins. Here the first step of a
 call is made where it is called, in the name of a task that waits for such a call; a call that never waits needs no turn of trio at
@@ -9,7 +9,6 @@ all. Measured, on Python 3.11, calls of an async function that does nothing / of
 from __future__ import annotations
 
 import contextvars
-import functools
 import sys
 import types
 import weakref
@@ -21,17 +20,21 @@ import trio
 from ._calls import TrioCall
 from ._flavour import run_as_trio
 from ._trio_private import park_in
+from .border.cancellation import seen_by_asyncio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
     from ._loop import TrioEventLoop
+    from .border.cancellation import Outcome
+
+# Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
+__tracebackhide__ = True
 
 # As many tasks wait for the next call, at most.
 MAX_IDLE = 32
 # The name of a task that waits for one.
 IDLE = "a trio task that waits for calls from asyncio"
-_NO_CONTEXT = contextvars.Context()
 
 
 class Callers:
@@ -41,25 +44,28 @@ class Callers:
     """
 
     def __init__(self, loop: TrioEventLoop, nursery: trio.Nursery) -> None:
-        self._loop = loop
+        self.loop = loop
+        # Of idle callers, which must not keep a call's.
+        self.no_context = contextvars.Context()
+        self.open = True
         self._nursery = nursery
         self._idle: list[Caller] = []
-        self.open = True
 
-    def start(self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> TrioCall:
-        """Call the function in a trio task, soon."""
+    def start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> TrioCall:
+        """Run `coroutine` in a trio task, soon."""
         caller = Caller(self)
-        call = caller.call = TrioCall(self._loop, caller.scope, async_fn, args)
-        call.context.run(functools.partial(self._nursery.start_soon, caller.run, name=call.name))
+        call = caller.call = TrioCall(self.loop, caller.scope, coroutine, name)
+        self.loop._calls.add(call)
+        call.context.run(_start_soon, self._nursery, caller, name)
         return call
 
     @trio.lowlevel.enable_ki_protection
-    def start_now(self, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> TrioCall:
-        """Call the function, up to where it first waits, before this returns. For asyncio code that waits for it at once."""
+    def start_now(self, coroutine: Coroutine[Any, Any, Any], name: str) -> TrioCall:
+        """Run `coroutine`, up to where it first waits, before this returns. For asyncio code that waits for it at once."""
         if not self._idle:
-            return self.start(async_fn, args)
+            return self.start(coroutine, name)
         caller = self._idle.pop()
-        call = TrioCall(self._loop, caller.scope, async_fn, args)
+        call = TrioCall(self.loop, caller.scope, coroutine, name)
         caller.begin(call)
         return call
 
@@ -83,57 +89,60 @@ class Caller:
     It stands in a shielded scope, since what is around the loop (a cancelled open_loop) must not cut a call: that follows the asyncio task
     that awaits it, which may need it to unwind. To cancel the call cancels the scope; the caller then takes a new one.
 
-    Invariants: `coroutine` is the call that is being made. It was begun by `begin`, outside of the task's own steps, while the task was
-    parked; what the call then waits for is what the task is parked in.
+    Invariants: `call` is the one that is being made. Unless it is the task's first, it was begun by `begin`, outside of the task's own
+    steps, while the task was parked; what the call then waits for is what the task is parked in.
     """
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self.scope = trio.CancelScope(shield=True)
-        # The call that is being made; of a caller that has not started yet, the one that it is to make first.
         self.call: TrioCall | None = None
         self._task: trio.lowlevel.Task | None = None
-        self.coroutine: Coroutine[Any, Any, None] | None = None
+        # How many references to the task `begin` finds.
+        self._at_rest: tuple[int, int] | None = None
         # Something still knows the task, which must not make another call.
         self._spent = False
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """The task."""
-        task = self._task = trio.lowlevel.current_task()
-        if self.call is None:
-            raise RuntimeError("a caller is started with its first call")
-        before = _references(task)
-        with self.scope:
-            await self.call.run()
-        self.call = None
-        waits = _references(task) == before
-        while waits:
-            self.scope = trio.CancelScope(shield=True)
-            task.context, task.name = _NO_CONTEXT, IDLE
+        self._task = trio.lowlevel.current_task()
+        while True:
             with self.scope:
-                waits = self._callers.put_back(self) and await self._make_calls()
+                if not await self._make_calls():
+                    return
+            self.scope = trio.CancelScope(shield=True)
 
     def begin(self, call: TrioCall) -> None:
         """Make the first step of `call`, in the name of the parked task."""
         task = self._parked()
         task.context, task.name = call.context, call.name
         self.call = call
-        coroutine = call.run()
-        step = functools.partial(call.context.run, coroutine.send, None)
-        before = _references(task)
+        if self._at_rest is None:
+            self._at_rest = _references(task)
+        result = self._first_step(task, call.coroutine)
+        if result is None:
+            self._callers.loop._calls.add(call)
+            return
+        self._forget_call(task)
+        call.resolve(seen_by_asyncio(result, call.asked))
+        self._spent = _references(task) != self._at_rest
+        if self._spent or self.scope.cancel_called or not self._callers.put_back(self):
+            self.end()
+
+    def _first_step(self, task: trio.lowlevel.Task, coroutine: Coroutine[Any, Any, Any]) -> Outcome | None:
+        """How `coroutine` ended; None if it waits, and the task with it."""
+        # The call is not known here: it keeps the error, which keeps this frame.
         try:
-            trap = run_as_trio(self._callers._loop, task, step)
-        except StopIteration:
-            self._ended(task)
-            self._spent = _references(task) != before
-            if self._spent or self.scope.cancel_called or not self._callers.put_back(self):
-                self.end()
-        else:
-            self.coroutine = coroutine
-            if not park_in(task, trap):
-                # Nothing that trio knows: it shall say so itself.
-                trio.lowlevel.reschedule(task, outcome.Value(_Unknown(trap)))
+            trap = run_as_trio(self._callers.loop, task, _interruptible, coroutine.send, None)
+        except StopIteration as stop:
+            return outcome.Value(stop.value)
+        except BaseException as exc:
+            return outcome.Error(exc)
+        if not park_in(task, trap):
+            # Nothing that trio knows: it shall say so itself.
+            trio.lowlevel.reschedule(task, outcome.Value(_Unknown(trap)))
+        return None
 
     def end(self) -> None:
         """Wake the parked task, which has no call to make."""
@@ -144,39 +153,46 @@ class Caller:
             raise RuntimeError("this caller has not been started")
         return self._task
 
-    def _ended(self, task: trio.lowlevel.Task) -> None:
-        self.call = self.coroutine = None
+    def _forget_call(self, task: trio.lowlevel.Task) -> None:
+        self.call = None
         # What belongs to the call is not kept.
-        task.context, task.name = _NO_CONTEXT, IDLE
+        task.context, task.name = self._callers.no_context, IDLE
 
     @types.coroutine
     @trio.lowlevel.enable_ki_protection
     def _make_calls(self) -> Generator[Any, Any, bool]:
-        """Park, and go on with calls that have been begun. False to end, True to take a new scope."""
-        task = self._parked()
+        """Make calls, parked in between. False to end, True to go on in a new scope."""
+        callers, task = self._callers, self._parked()
+        loop, pump = callers.loop, callers.loop._pump
         before = _references(task)
+        # The first call has not been begun.
+        received: Any = None
         while True:
-            received: Any = yield from outcome.acapture(trio.lowlevel.wait_task_rescheduled, _cannot_be_aborted).__await__()
-            coroutine = self.coroutine
-            if coroutine is None:
-                return self._callers.open and not self._spent
-            method: Callable[[Any], Any] = coroutine.send
-            if isinstance(received, outcome.Value) and isinstance(received.value, _Unknown):
-                method, received = yield from _ask_trio(coroutine, received.value.trap)
-            while True:
-                try:
-                    trap = method(received)
-                except StopIteration:
-                    break
-                method, received = yield from _ask_trio(coroutine, trap)
-            del coroutine, method, received
-            self._ended(task)
+            if self.call is None:
+                if not callers.put_back(self):
+                    return False
+                received = yield _PARKED
+            call = self.call
+            if call is None:
+                return not self._spent
+            error, value = yield from _rest_of(call.coroutine, received)
+            loop._calls.discard(call)
+            self._forget_call(task)
+            held = pump.hold()
+            if error is None:
+                call.succeed(value)
+            else:
+                call.resolve(seen_by_asyncio(outcome.Error(error), call.asked))
+            del call, received, error, value
+            pump.release(held, here=True)
             if _references(task) != before:
                 return False
             if self.scope.cancel_called:
                 return True
-            if not self._callers.put_back(self):
-                return False
+
+
+def _start_soon(nursery: trio.Nursery, caller: Caller, name: str) -> None:
+    nursery.start_soon(caller.run, name=name)
 
 
 def _references(task: trio.lowlevel.Task) -> tuple[int, int]:
@@ -195,7 +211,26 @@ class _Unknown:
         self.trap = trap
 
 
-def _ask_trio(coroutine: Coroutine[Any, Any, None], trap: Any) -> Generator[Any, Any, tuple[Callable[[Any], Any], Any]]:
+def _rest_of(coroutine: Coroutine[Any, Any, Any], received: Any) -> Generator[Any, Any, tuple[BaseException | None, Any]]:
+    """Step `coroutine` to its end, from where `received` is what it was waiting for; return its error and its value."""
+    method: Callable[[Any], Any] = coroutine.send
+    try:
+        if isinstance(received, outcome.Value) and isinstance(received.value, _Unknown):
+            method, received = yield from _ask_trio(coroutine, received.value.trap)
+        while True:
+            try:
+                trap = _interruptible(method, received)
+            except StopIteration as stop:
+                return None, stop.value
+            except BaseException as exc:
+                return exc, None
+            method, received = yield from _ask_trio(coroutine, trap)
+    finally:
+        # An error may be what was thrown in, and keeps this frame.
+        del method, received
+
+
+def _ask_trio(coroutine: Coroutine[Any, Any, Any], trap: Any) -> Generator[Any, Any, tuple[Callable[[Any], Any], Any]]:
     """Hand `trap` to trio; return what to do with its answer."""
     try:
         return coroutine.send, (yield trap)
@@ -206,5 +241,22 @@ def _ask_trio(coroutine: Coroutine[Any, Any, None], trap: Any) -> Generator[Any,
         return coroutine.throw, exc
 
 
+@trio.lowlevel.disable_ki_protection
+def _interruptible(method: Callable[[Any], Any], value: Any) -> Any:
+    """Make a step of the user's code, in which Ctrl-C is his."""
+    return method(value)
+
+
 def _cannot_be_aborted(raise_cancel: object) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
+
+
+def _parking_trap() -> Any:
+    waiting = trio.lowlevel.wait_task_rescheduled(_cannot_be_aborted)  # noqa: ASYNC105 (it is closed, not awaited)
+    trap = waiting.send(None)
+    waiting.close()
+    return trap
+
+
+# What `wait_task_rescheduled` yields to trio: it holds nothing of who yields it. Trio answers with an outcome, which here is a call's.
+_PARKED = _parking_trap()

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
-from .border.cancellation import seen_by_asyncio
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from ._loop import TrioEventLoop
     from .border.cancellation import Outcome
@@ -47,6 +45,11 @@ class TrioFuture(asyncio.Future[Any]):
         self.scope.cancel(None if msg is None else str(msg))
         return True
 
+    def succeed(self, value: object) -> None:
+        """The code has ended with a value."""
+        if not self.done():
+            self.set_result(value)
+
     def resolve(self, result: Outcome) -> None:
         """The code has ended."""
         if self.done():
@@ -60,54 +63,28 @@ class TrioFuture(asyncio.Future[Any]):
 
 
 class TrioCall(TrioFuture):
-    """A call of a trio function."""
+    """A call of trio code: a coroutine, which a trio task steps (`_callers.py`) in the `context` and the scope of this."""
 
-    def __init__(
-        self, loop: TrioEventLoop, scope: trio.CancelScope, async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
-    ) -> None:
+    def __init__(self, loop: TrioEventLoop, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
         super().__init__(loop, scope)
         self.context = contextvars.copy_context()
-        self._pump = loop._pump
-        self._calls = loop._calls
-        self._async_fn = async_fn
-        self._args = args
-
-    @trio.lowlevel.enable_ki_protection
-    async def run(self) -> None:
-        """Make the call: what a trio task does in the context and the scope of this."""
-        result: Outcome
-        work = _user_code(self._async_fn, self._args)
-        # Not kept here: it may be what keeps this future.
-        self._async_fn, self._args = _nothing, ()
-        try:
-            result = outcome.Value(await work)
-        except BaseException as exc:
-            result = outcome.Error(exc)
-        finally:
-            del work
-        self._calls.discard(self)
-        held = self._pump.hold()
-        self.resolve(seen_by_asyncio(result, self.asked))
-        self._pump.release(held, here=True)
-
-    @property
-    def name(self) -> str:
-        """What trio calls a task that was started for the function."""
-        function: Any = self._async_fn
-        while isinstance(function, functools.partial):
-            function = function.func
-        try:
-            return f"{function.__module__}.{function.__qualname__}"
-        except AttributeError:
-            return repr(function)
+        self.coroutine = coroutine
+        # What trio calls a task that was started for it.
+        self.name = name
 
 
-async def _nothing() -> None:
-    """In place of a function that has been called."""
+def name_of(function: Any) -> str:
+    """What trio calls a task that was started for `function`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        return f"{function.__module__}.{function.__qualname__}"
+    except AttributeError:
+        return repr(function)
 
 
-@trio.lowlevel.disable_ki_protection
-async def _user_code(async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:
+async def made_of(async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:
+    """The coroutine of a call in which the function itself is called, too."""
     return await async_fn(*args)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Any
 
+from ._calls import made_of, name_of
 from ._flavour import run_as_asyncio
 from ._stdlib import SelectorLoop
 
@@ -46,18 +47,16 @@ class Crossings(SelectorLoop):
 
     def _call_trio(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
         """Start a trio task that makes this call; see `TrioCall`."""
-        call = self._running_callers().start(async_fn, args)
+        callers = self._running_callers()
         self._calls_to_trio += 1
-        self._calls.add(call)
-        return call
+        return callers.start(made_of(async_fn, args), name_of(async_fn))
 
-    def _call_trio_now(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> TrioCall:
-        """`_call_trio`, whose first step is made at once: for asyncio code that awaits it at once."""
-        call = self._running_callers().start_now(async_fn, args)
+    def _call_trio_now(self, coroutine: Coroutine[Any, Any, Any], name: str) -> TrioCall:
+        """Have a trio task run `coroutine`, whose first step is made at once: for asyncio code that awaits the call at once. Trio calls
+        the task by `name`."""
+        callers = self._running_callers()
         self._calls_to_trio += 1
-        if not call.done():
-            self._calls.add(call)
-        return call
+        return callers.start_now(coroutine, name)
 
     def _running_callers(self) -> Callers:
         if self._callers is None:
@@ -76,16 +75,36 @@ class Crossings(SelectorLoop):
 
         Stepped by hand on all Pythons: a Task that starts eagerly is new in 3.12.
         """
-        scheduler = self._scheduler
-        self._calls_to_asyncio += 1
-        task = asyncio.Task(coroutine, loop=self, context=context)
+        task, step = self._task_and_step(coroutine, context)
         try:
-            step = self._take_first_step(task)
-            run_as_asyncio(self, functools.partial(context.run, scheduler.run_now, step))
+            run_as_asyncio(self, step)
             return task
         finally:
             # What the step raised keeps this frame through its traceback, and the task keeps what it raised.
             task = step = None  # type: ignore[assignment]
+
+    def _start_now_and_serve(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> tuple[asyncio.Task[Any], bool]:
+        """`_start_now`, and if the task is not done then, `Pump.serve_after`: tells also whether the pump was released."""
+        task, step = self._task_and_step(coroutine, context)
+        try:
+            return task, self._pump.serve_after(step)
+        finally:
+            task = step = None  # type: ignore[assignment]
+
+    def _task_and_step(
+        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context
+    ) -> tuple[asyncio.Task[Any], Callable[[], bool]]:
+        """A new task of `coroutine`, and what makes its first step and tells whether the task waits then."""
+        self._calls_to_asyncio += 1
+        task = asyncio.Task(coroutine, loop=self, context=context)
+        return task, functools.partial(self._make_first_step, task, self._take_first_step(task), context)
+
+    def _make_first_step(self, task: asyncio.Task[Any], step: _stdlib.Handle, context: contextvars.Context) -> bool:
+        try:
+            context.run(self._scheduler.run_now, step)
+            return not task.done()
+        finally:
+            del task, step
 
     def _take_first_step(self, task: asyncio.Task[Any]) -> _stdlib.Handle:
         """Take back the step that a new `task` has just queued. Behind it may stand what a finaliser or a thread has queued meanwhile,

@@ -7,7 +7,7 @@ by hand. Nothing else may run asyncio callbacks.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import sniffio
 import trio
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 __tracebackhide__ = True
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @trio.lowlevel.enable_ki_protection
-def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
+def run_as_asyncio(loop: SelectorLoop, function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call `function` as asyncio code of `loop`, from a step of a trio task; then put everything back.
 
     Five things say what is running here, and each is switched:
@@ -57,10 +58,10 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
         set_running_loop(loop)
     aio_task = swap_current_task(loop, None)
     try:
-        function()
+        return function(*args)
     finally:
         # An exception's traceback keeps this frame, which must not keep what it called.
-        del function
+        del function, args
         # The callback may have set another.
         set_running_loop(loop)
         swap_current_task(loop, aio_task)
@@ -73,8 +74,9 @@ def run_as_asyncio(loop: SelectorLoop, function: Callable[[], object]) -> None:
 
 
 @trio.lowlevel.enable_ki_protection
-def run_as_trio(loop: TrioEventLoop, task: trio.lowlevel.Task, function: Callable[[], T]) -> T:
-    """Call `function` as trio code of `task`, which is parked, from asyncio code; then put everything back. See `run_as_asyncio`."""
+def run_as_trio(loop: TrioEventLoop, task: trio.lowlevel.Task, function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Call `function` as trio code of `task`, which is parked, in that one's context, from asyncio code; then put everything back. See
+    `run_as_asyncio`."""
     outer = hide_current_task()
     library = sniffio.thread_local.name
     firstiter, finalizer = sys.get_asyncgen_hooks()
@@ -83,10 +85,10 @@ def run_as_trio(loop: TrioEventLoop, task: trio.lowlevel.Task, function: Callabl
     sniffio.thread_local.name = "trio"
     sys.set_asyncgen_hooks(*loop._trio_hooks)
     try:
-        return function()
+        return task.context.run(function, *args)
     finally:
         # As in `run_as_asyncio`.
-        del function
+        del function, args
         sys.set_asyncgen_hooks(firstiter, finalizer)
         sniffio.thread_local.name = library
         hide_current_task()

@@ -18,6 +18,7 @@ from ._stdlib import SelectorLoop, logger
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from ._readiness import Poller
 
@@ -181,6 +182,10 @@ class InstrumentedPump(Pump):
     def slice(self) -> None:
         _of(self._loop).end_wait()
         super().slice()
+
+    def _step_and_slice(self, step: Callable[[], bool]) -> tuple[bool, BaseException | None]:
+        _of(self._loop).end_wait()
+        return super()._step_and_slice(step)
 
     def _go_idle(self) -> bool:
         idle = super()._go_idle()

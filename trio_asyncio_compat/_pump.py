@@ -137,19 +137,24 @@ class Pump:
 
     def _serve(self) -> None:
         """One slice, in place of the idle pump, in a step of another trio task."""
-        scheduler = self._scheduler
-        scheduler.idle = False
+        self._scheduler.idle = False
         try:
             self.slice()
         except BaseException as exc:
-            # For the pump to end with.
-            trio.lowlevel.reschedule(self._parked(), outcome.Error(exc))
+            self._served(exc)
         else:
-            if scheduler.stopping:
-                # That was the last turn: what it has queued waits for the next run, as in asyncio.
-                trio.lowlevel.reschedule(self._parked(), outcome.Value(True))
-            elif not self._go_idle():
-                trio.lowlevel.reschedule(self._parked())
+            self._served(None)
+
+    def _served(self, failure: BaseException | None) -> None:
+        """That slice has ended, with what a callback raised, if it was SystemExit or KeyboardInterrupt."""
+        if failure is not None:
+            # For the pump to end with.
+            trio.lowlevel.reschedule(self._parked(), outcome.Error(failure))
+        elif self._scheduler.stopping:
+            # That was the last turn: what it has queued waits for the next run, as in asyncio.
+            trio.lowlevel.reschedule(self._parked(), outcome.Value(True))
+        elif not self._go_idle():
+            trio.lowlevel.reschedule(self._parked())
 
     def hold(self) -> bool:
         """Do not wake an idle pump for what is scheduled from now until `release`, in the same step of a trio task."""
@@ -159,9 +164,7 @@ class Pump:
     def release(self, held: bool, *, here: bool = False) -> None:
         """`held` is what `hold` has returned. If there is something to do now, wake the pump, or make its next slice `here`.
 
-        `here` is for a trio task that is about to wait or to end. It saves the tick in which the pump would wake up: measured, a call
-        from trio to asyncio that waits once takes one tick instead of two. Not too often in a row, so that who does this in a circle
-        also waits for real, where trio can cancel it.
+        `here` is for a trio task that is about to wait or to end; see `may_serve_here`.
         """
         if not held:
             return
@@ -169,13 +172,52 @@ class Pump:
         scheduler.idle = True
         if not scheduler.ready:
             self._set_deadline()
-        elif here and self._served_here < SERVED_HERE_IN_A_ROW and not self._poller.lazy and not self._loop._debug:
+        elif here and self.may_serve_here(held):
             self._served_here += 1
             scheduler.in_trio_task = True
             self._serve()
             scheduler.in_trio_task = False
         else:
             self.wake()
+
+    def may_serve_here(self, held: bool) -> bool:
+        """Whether the next slice may be made in this step of a trio task, which has got `held` from `hold`.
+
+        It saves the tick in which the pump would wake up: measured, a call from trio to asyncio that waits once takes one tick instead of
+        two. Not too often in a row, so that who does this in a circle also waits for real, where trio can cancel it.
+        """
+        return held and self._served_here < SERVED_HERE_IN_A_ROW and not self._poller.lazy and not self._loop._debug
+
+    def serve_after(self, step: Callable[[], bool]) -> bool:
+        """Make `step` as asyncio code, and if it returns True the next slice with it, which is the way to a call's end that costs least.
+
+        Only if `may_serve_here`. Tells whether the slice was made, and the pump released thereby. Raises what `step` raises.
+        """
+        try:
+            waits, failure = run_as_asyncio(self._loop, self._step_and_slice, step)
+            if waits:
+                self._served(failure)
+            return waits
+        finally:
+            # See `run_as_asyncio`.
+            step = failure = None  # type: ignore[assignment]
+
+    def _step_and_slice(self, step: Callable[[], bool]) -> tuple[bool, BaseException | None]:
+        scheduler = self._scheduler
+        try:
+            if not step():
+                return False, None
+            self._served_here += 1
+            scheduler.in_trio_task = True
+            try:
+                scheduler.slice()
+            except BaseException as exc:
+                return True, exc
+            finally:
+                scheduler.in_trio_task = False
+            return True, None
+        finally:
+            del step
 
     def stop_watching(self) -> None:
         """End the watcher."""

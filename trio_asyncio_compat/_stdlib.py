@@ -237,8 +237,9 @@ else:
 
     def swap_current_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
         """Make `task` what `asyncio.current_task(loop)` returns; return what it was."""
-        # The function of that name that Python 3.12 has raises KeyError where there is nothing to take away.
-        before = asyncio.current_task(loop)
+        # The function of that name that Python 3.12 has raises KeyError where there is nothing to take away. `asyncio.current_task` is a
+        # function in Python before 3.12, and asks for what is known here.
+        before: asyncio.Task[Any] | None = tasks._current_tasks.get(loop)  # type: ignore[attr-defined]
         if before is not None:
             tasks._leave_task(loop, before)
         if task is not None:

@@ -86,6 +86,12 @@ def abort(task: trio.lowlevel.Task, raise_cancel: Callable[[], NoReturn]) -> boo
     return True
 
 
+def is_cancelled(task: trio.lowlevel.Task) -> bool:
+    """Whether a scope that `task` feels is cancelled. trio's public way to ask looks at the deadlines of all scopes around."""
+    cancelled: bool = task._cancel_status.effectively_cancelled
+    return cancelled
+
+
 def scopes_in_cancellation(task: trio.lowlevel.Task) -> Iterator[trio.CancelScope]:
     """The scopes around what `task` is doing, from the innermost out, up to the outermost cancelled one that it feels.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import math
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import outcome
 import trio
 
+from ._trio_private import is_cancelled
 from .border.cancellation import reason_of, seen_by_trio
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Wait:
         self._future.add_done_callback(self.done, context=contextvars.Context())
         try:
             # Where trio has cancelled already, the future must hear of it first.
-            loop._pump.release(held, here=held and trio.current_effective_deadline() > -math.inf)
+            loop._pump.release(held, here=held and not is_cancelled(self._task))
             if self._over:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 if self._error is not None:

@@ -19,6 +19,8 @@ _PUBLIC = (trio, trio.lowlevel, trio.socket, trio.to_thread, trio.from_thread)
 # What asyncio says if there is no current task. An async function that is not in an asyncio task is in one of trio's.
 _NO_TASK = ("should be used inside a task", "cannot determine the parent task")
 _ENTERING = ("__enter__", "__aenter__")
+# Errors that `explain` may have something to say about.
+EXPLAINED = (RuntimeError, TypeError, BaseExceptionGroup)
 
 
 def explain(error: BaseException | None) -> None:

@@ -40,6 +40,12 @@ class Side(abc.ABC):
     name: str
 
     @abc.abstractmethod
+    def function(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], loop: TrioEventLoop | None
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Like `function`, a coroutine function, which is then awaited over there."""
+
+    @abc.abstractmethod
     def wait(self, awaitable: Any, loop: TrioEventLoop | None) -> Coroutine[Any, Any, Any]:
         """Await `awaitable` over there."""
 
@@ -94,9 +100,7 @@ def _is_iterable(target: Any) -> bool:
 def _cross_function(side: Side, function: Callable[..., Any], loop: TrioEventLoop | None) -> Callable[..., Any]:
     crossed: Callable[..., Any]
     if inspect.iscoroutinefunction(function):
-
-        async def crossed(*args: Any, **kwargs: Any) -> Any:
-            return await side.wait(function(*args, **kwargs), loop)
+        crossed = side.function(function, loop)
     elif inspect.isasyncgenfunction(function):
 
         def crossed(*args: Any, **kwargs: Any) -> Any:

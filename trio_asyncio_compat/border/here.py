@@ -6,6 +6,7 @@ import trio
 
 from .._loop import TrioEventLoop
 from .._stdlib import get_running_loop
+from .task import task_here
 
 
 def loop_of_trio_code(caller: str) -> TrioEventLoop:
@@ -23,8 +24,6 @@ def loop_of_trio_code(caller: str) -> TrioEventLoop:
 
 def loop_of_asyncio_code(caller: str) -> TrioEventLoop:
     """The loop that runs the current asyncio code; RuntimeError if it is not one of ours, or in trio code. `caller` is the adapter."""
-    from .task import task_here
-
     loop = get_running_loop()
     if trio.lowlevel.in_trio_task() and task_here() is None:
         raise RuntimeError(

@@ -12,8 +12,9 @@ import trio
 
 from .._flavour import run_as_asyncio
 from .._stdlib import get_running_loop
+from .._trio_private import is_cancelled
 from .._waiting import wait_for_future
-from .._wrong_flavour import explain
+from .._wrong_flavour import EXPLAINED, explain
 from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
 from .contexts import carry
 from .crossing import Side, close_coroutines, cross
@@ -86,34 +87,41 @@ asyncio_as_trio = aio_as_trio
 class _ToAsyncio(Side):
     name = "aio_as_trio"
 
+    def function(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], loop: TrioEventLoop | None
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
+        # See `to_trio.py`: as few coroutines as can be.
+        @trio.lowlevel.enable_ki_protection
+        async def crossed(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await _run_task(function(*args, **kwargs), loop)
+            except EXPLAINED as exc:
+                explain(exc)
+                raise
+
+        return crossed
+
     @trio.lowlevel.enable_ki_protection
     async def wait(self, awaitable: Any, loop: TrioEventLoop | None) -> Any:
+        if asyncio.isfuture(awaitable):
+            loop = _serving(loop)
+            if awaitable.get_loop() is not loop:
+                raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
+            # Not kept here: what it raises keeps this frame.
+            future, awaitable = [awaitable], None
+            return await wait_for_future(loop, future.pop(), wait_here)
+        coroutine = [awaitable if inspect.iscoroutine(awaitable) else _as_coroutine(awaitable)]
+        del awaitable
         try:
-            loop = loop or loop_of_trio_code("aio_as_trio()")
-            loop._check_serving()
-        except RuntimeError:
-            if inspect.iscoroutine(awaitable):
-                awaitable.close()
-            raise
-        if not inspect.iscoroutine(awaitable):
-            if asyncio.isfuture(awaitable):
-                if awaitable.get_loop() is not loop:
-                    raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
-                # Not kept here: what it raises keeps this frame.
-                future, awaitable = [awaitable], None
-                return await wait_for_future(loop, future.pop(), wait_here)
-            awaitable = _as_coroutine(awaitable)
-        try:
-            return await _run_task(loop, awaitable)
-        except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
+            return await _run_task(coroutine.pop(), loop)
+        except EXPLAINED as exc:
             explain(exc)
             raise
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
         try:
-            loop = loop or loop_of_trio_code("aio_as_trio()")
-            loop._check_serving()
+            loop = _serving(loop)
         except RuntimeError:
             close_coroutines(make)
             raise
@@ -138,27 +146,53 @@ async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
 
 
 @trio.lowlevel.enable_ki_protection
-async def _run_task(loop: TrioEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Await `coroutine` as a task of `loop`.
+async def _run_task(coroutine: Coroutine[Any, Any, Any], loop: TrioEventLoop | None) -> Any:
+    """Await `coroutine` as a task of the loop.
 
     It gets a copy of the context, and what has changed there is carried back: the context of a trio task is entered while
     that runs, so that no asyncio callback could run in it meanwhile.
     """
-    context = contextvars.copy_context()
-    held = loop._pump.hold()
     try:
-        if loop.get_task_factory() is None:
-            made = [loop._start_now(coroutine, context)]
-        else:
-            made = []
+        loop = _serving(loop)
+    except RuntimeError:
+        coroutine.close()
+        raise
+    context = contextvars.copy_context()
+    pump = loop._pump
+    held = pump.hold()
+    served = False
+    try:
+        if loop._task_factory is not None:
+            made: list[asyncio.Task[Any]] = []
             run_as_asyncio(loop, lambda: made.append(loop.create_task(coroutine, context=context)))
+            task = made.pop()
+        # Where trio has cancelled already, the task must hear of it before it goes on.
+        elif pump.may_serve_here(held) and not is_cancelled(trio.lowlevel.current_task()):
+            task, served = loop._start_now_and_serve(coroutine, context)
+        else:
+            task = loop._start_now(coroutine, context)
     except BaseException:
-        loop._pump.release(held)
+        pump.release(held)
         raise
     try:
-        return await wait_for_future(loop, made.pop(), wait_here, held=held)
+        if not served:
+            return await wait_for_future(loop, task, wait_here, held=held)
+        if not task.done():
+            return await wait_for_future(loop, task, wait_here)
+        # It has waited.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return task.result()
     finally:
+        # What it raised keeps this frame.
+        task = None  # type: ignore[assignment]
         carry(context)
+
+
+def _serving(loop: TrioEventLoop | None) -> TrioEventLoop:
+    """The loop to use: `loop`, or the one that is open here. RuntimeError unless it serves."""
+    loop = loop or loop_of_trio_code("aio_as_trio()")
+    loop._check_serving()
+    return loop
 
 
 async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:

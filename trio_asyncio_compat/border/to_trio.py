@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, overload
 
-from .._wrong_flavour import explain
+from .._calls import name_of
+from .._wrong_flavour import EXPLAINED, explain
 from .crossing import Side, close_coroutines, cross
 from .here import loop_of_asyncio_code
 from .trio_carrier import TrioBlock, TrioCarrier
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import ParamSpec, TypeVar
 
+    from .._calls import TrioCall
     from .._loop import TrioEventLoop
     from .carrier import Subject
     from .crossing import Make
@@ -77,31 +79,46 @@ trio_as_asyncio = trio_as_aio
 class _ToTrio(Side):
     name = "trio_as_aio"
 
+    def function(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], loop: TrioEventLoop | None
+    ) -> Callable[..., Coroutine[Any, Any, Any]]:
+        name = name_of(function)
+
+        # One coroutine, and no more: each that is around a call makes all of its waits dearer.
+        async def crossed(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await _begin(function(*args, **kwargs), name, loop)
+            except EXPLAINED as exc:
+                explain(exc)
+                raise
+
+        return crossed
+
     async def wait(self, awaitable: Any, loop: TrioEventLoop | None) -> Any:
+        coroutine = awaitable if inspect.iscoroutine(awaitable) else _as_coroutine(awaitable)
         try:
-            loop = loop or loop_of_asyncio_code("trio_as_aio()")
-            loop._check_serving()
-        except RuntimeError:
-            if inspect.iscoroutine(awaitable):
-                awaitable.close()
+            return await _begin(coroutine, getattr(awaitable, "__qualname__", None) or repr(awaitable), loop)
+        except EXPLAINED as exc:
+            explain(exc)
             raise
-        return await _call(loop, _wait, awaitable)
 
     async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
-        try:
-            loop = loop or loop_of_asyncio_code("trio_as_aio()")
-            loop._check_serving()
-        except RuntimeError:
-            close_coroutines(make)
-            raise
-
         async def call() -> Any:
             made = make()
             if not inspect.isawaitable(made):
                 raise TypeError(f"trio_as_aio() was given {made!r}, which cannot be awaited. If it is a result, call without trio_as_aio()")
             return await made
 
-        return await _call(loop, call)
+        try:
+            loop = _serving(loop)
+        except RuntimeError:
+            close_coroutines(make)
+            raise
+        try:
+            return await loop._call_trio_now(call(), name_of(make))
+        except EXPLAINED as exc:
+            explain(exc)
+            raise
 
     def block(self, make: Make, loop: TrioEventLoop | None) -> TrioBlock:
         return TrioBlock(self, make, loop or loop_of_asyncio_code("trio_as_aio()"))
@@ -113,13 +130,22 @@ class _ToTrio(Side):
 SIDE = _ToTrio()
 
 
-async def _call(loop: TrioEventLoop, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+def _begin(coroutine: Coroutine[Any, Any, Any], name: str, loop: TrioEventLoop | None) -> TrioCall:
+    """Have `coroutine` run by a trio task."""
     try:
-        return await loop._call_trio_now(async_fn, *args)
-    except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
-        explain(exc)
+        loop = _serving(loop)
+    except RuntimeError:
+        coroutine.close()
         raise
+    return loop._call_trio_now(coroutine, name)
 
 
-async def _wait(awaitable: Awaitable[Any]) -> Any:
+def _serving(loop: TrioEventLoop | None) -> TrioEventLoop:
+    """The loop to use: `loop`, or the running one. RuntimeError unless it serves."""
+    loop = loop or loop_of_asyncio_code("trio_as_aio()")
+    loop._check_serving()
+    return loop
+
+
+async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
     return await awaitable

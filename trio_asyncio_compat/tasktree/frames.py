@@ -77,10 +77,13 @@ def await_chain(awaitable: Any, stacks: Stacks) -> list[types.FrameType]:
             return frames + _of_one_task(running)
         if frame is not None:
             frames.append(frame)
+            # They step another coroutine by hand, so no chain leads there.
             if frame.f_code is _DRIVES_BODY:
-                # It steps the body by hand, so no chain leads there.
                 task = frame.f_locals.get("self")
                 following = None if task is None else task.get_coro()
+            elif frame.f_code is _MAKES_CALLS:
+                call = getattr(frame.f_locals.get("self"), "call", None)
+                following = None if call is None else call.coroutine
         awaitable = following
     return frames
 
