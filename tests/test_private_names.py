@@ -173,11 +173,14 @@ def test_the_scopes_that_a_task_feels_are_told_apart_and_end_at_a_shield() -> No
         task = trio.lowlevel.current_task()
         with trio.CancelScope() as outer, trio.CancelScope() as middle, trio.CancelScope() as inner:
             assert list(_trio_private.scopes_in_cancellation(task)) == []
+            assert not _trio_private.is_cancelled(task)
             outer.cancel()
+            assert _trio_private.is_cancelled(task)
             # What is around the outermost is the run's own.
             assert list(_trio_private.scopes_in_cancellation(task)) == [inner, middle, outer]
             with trio.CancelScope(shield=True):
                 assert list(_trio_private.scopes_in_cancellation(task)) == []
+                assert not _trio_private.is_cancelled(task)
             inner.cancel()
             inner.shield = True
             assert list(_trio_private.scopes_in_cancellation(task)) == [inner]

@@ -144,6 +144,17 @@ def test_a_task_factory_makes_the_tasks(run: Run) -> None:
     run(main)
 
 
+def test_an_option_that_asyncio_does_not_know_is_refused(run: Run) -> None:
+    async def main() -> None:
+        coroutine = asyncio.sleep(0)
+        options: dict[str, Any] = {"nonsense": 1}
+        with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'|invalid keyword argument for Task"):
+            asyncio.get_running_loop().create_task(coroutine, **options)
+        coroutine.close()
+
+    run(main)
+
+
 def starts_at_once(loop: Any) -> list[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """The ways to make a task that runs its first step in the call."""
     ways: list[Callable[[Coroutine[Any, Any, Any]], Any]] = []

@@ -66,8 +66,12 @@ class Callers:
             return self.start(coroutine, name)
         caller = self._idle.pop()
         call = TrioCall(self.loop, caller.scope, coroutine, name)
-        caller.begin(call)
-        return call
+        try:
+            caller.begin(call)
+            return call
+        finally:
+            # An error of the first step keeps the frames that it came from and those behind them, and the call keeps the error.
+            del call
 
     def put_back(self, caller: Caller) -> bool:
         """`caller` has made its call; tell whether it is to wait for another."""
@@ -126,13 +130,14 @@ class Caller:
             return
         self._forget_call(task)
         call.resolve(seen_by_asyncio(result, call.asked))
+        # See `start_now`.
+        del call, result
         self._spent = _references(task) != self._at_rest
         if self._spent or self.scope.cancel_called or not self._callers.put_back(self):
             self.end()
 
     def _first_step(self, task: trio.lowlevel.Task, coroutine: Coroutine[Any, Any, Any]) -> Outcome | None:
         """How `coroutine` ended; None if it waits, and the task with it."""
-        # The call is not known here: it keeps the error, which keeps this frame.
         try:
             trap = run_as_trio(self._callers.loop, task, _interruptible, coroutine.send, None)
         except StopIteration as stop:

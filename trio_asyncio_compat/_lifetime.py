@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 
 def open_loop(
+    queue_len: int | None = None,
     *,
     debug: bool | None = None,
     task_factory: Any = None,
     poller: Literal["nested", "task"] | None = None,
     slice_length: float = DEFAULT_SLICE_LENGTH,
-    queue_len: int | None = None,
     strict: bool = False,
 ) -> contextlib.AbstractAsyncContextManager[TrioEventLoop]:
     """Run an asyncio loop for the length of a block of trio code.
@@ -50,8 +50,7 @@ def open_loop(
     Args:
         debug: asyncio's debug mode; None decides as asyncio does (`-X dev`, `PYTHONASYNCIODEBUG`).
         task_factory: see `asyncio.loop.set_task_factory`.
-        poller, slice_length: see `TrioEventLoop`.
-        queue_len: has no effect; trio-asyncio's callers give it. The queue of callbacks is as long as it needs to be.
+        queue_len, poller, slice_length: see `TrioEventLoop`.
         strict: whatever reaches the loop's exception handler, such as a task's exception that nobody has retrieved, leaves the block as
             an ExceptionGroup instead of being logged. Each error has a note that says what asyncio would have, the task and where it
             was made (in debug mode).
@@ -211,7 +210,8 @@ def run(
 
     Args:
         fn: an async function, called with `args`. It is flavour-free: it may await trio and asyncio (see `allow_asyncio`). Or a
-            coroutine object of asyncio, as `asyncio.run` takes it, which becomes a task of the loop.
+            coroutine object of asyncio, as `asyncio.run` takes it, which becomes a task of the loop: it may await asyncio only, as its task
+            is one of asyncio's. Give the function instead of the coroutine to await both.
         debug, queue_len: see `open_loop`.
         deadlock_after: fail with `HangError`, which shows the task tree, when nothing has moved in either world for so many
             seconds of real time and no timer is pending, or when one callback or step takes so long (then the tree is also printed at

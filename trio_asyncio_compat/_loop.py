@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
 import threading
 import warnings
@@ -68,6 +69,7 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
             "task": a trio task per descriptor, which works wherever trio does. None chooses the first where it exists.
         slice_length: seconds for which callbacks may run in a row before trio's other tasks get their turn.
             A trio task waits at most about that long, plus the length of one callback.
+        queue_len: has no effect; trio-asyncio's callers give it. The queue of callbacks is as long as it needs to be.
 
     Raises:
         ValueError: an unknown poller, or a slice length that is not positive.
@@ -77,7 +79,13 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
     _closed = True
     _constructed = False
 
-    def __init__(self, *, poller: Literal["nested", "task"] | None = None, slice_length: float = DEFAULT_SLICE_LENGTH) -> None:
+    def __init__(
+        self,
+        queue_len: int | None = None,
+        *,
+        poller: Literal["nested", "task"] | None = None,
+        slice_length: float = DEFAULT_SLICE_LENGTH,
+    ) -> None:
         if not slice_length > 0:
             raise ValueError(f"slice_length must be a positive number of seconds, not {slice_length!r}")
         keep_read_buffers()
@@ -161,11 +169,11 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
                 "A loop cannot be driven from inside of trio.run(). Open one there with 'async with trio_asyncio_compat.open_loop()'"
             )
 
-    def stop(self, waiter: trio.Event | None = None) -> trio.Event | None:  # type: ignore[override]
+    def stop(self, waiter: trio.Event | None = None) -> trio.Event:  # type: ignore[override]
         """Stop after the current turn; callbacks that are ready now still run in it.
 
         On a hosted loop the asyncio side then stands still until the `open_loop` block ends; who waits for it gets RuntimeError.
-        Returns, of a loop that runs, an event that is set once it has stopped: `waiter` if that is given.
+        Returns an event that is set once the loop has stopped, at once if it does not run: `waiter` if that is given.
         """
         self._scheduler.stopping = True
         if self._scheduler.idle:
@@ -318,12 +326,15 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
         """Make a task of `coro`, by the task factory if one is set.
 
         Args:
-            options: `name`, `context`, and where the running Python has it `eager_start`; others are for the factory.
+            options: those of asyncio's own loop: `name`, `context`, and in a Python that has it `eager_start`; there others are for the
+                factory.
 
-        Raises RuntimeError if the loop is closed, TypeError for something that is no coroutine.
+        Raises RuntimeError if the loop is closed, TypeError for something that is no coroutine, or for another option.
         """
         if self._closed:
             self._check_closed()
+        if options and _TASK_OPTIONS is not None and (unknown := options.keys() - _TASK_OPTIONS):
+            raise TypeError(f"create_task() got an unexpected keyword argument {min(unknown)!r}")
         if self._task_factory is None and not options.get("eager_start"):
             # The base class's way, without a call to it.
             task = asyncio.Task(coro, loop=self, **options)
@@ -343,6 +354,17 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
             self._ssock.recv(4096)
         except (BlockingIOError, InterruptedError):
             pass
+
+
+def _task_options() -> frozenset[str] | None:
+    """The options of asyncio's own `create_task`; None if it takes any."""
+    parameters = inspect.signature(asyncio.BaseEventLoop.create_task).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+
+
+_TASK_OPTIONS = _task_options()
 
 
 def _forget_callers(made: Any, frames: int) -> None:

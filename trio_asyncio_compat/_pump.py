@@ -80,15 +80,14 @@ class Pump:
             self._failure = error
         self._loop.stop()
 
-    def announce_stop(self, event: trio.Event | None) -> trio.Event | None:
-        """Set `event`, or a new one, when `run` has ended; None while it is not running."""
-        if not self.running:
-            if event is not None:
-                event.set()
-            return event
+    def announce_stop(self, event: trio.Event | None) -> trio.Event:
+        """Set `event`, or a new one, when `run` has ended: now, if it is not running."""
         if event is None:
             event = trio.Event()
-        self._announced.append(event)
+        if self.running:
+            self._announced.append(event)
+        else:
+            event.set()
         return event
 
     @trio.lowlevel.enable_ki_protection

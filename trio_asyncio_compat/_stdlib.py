@@ -307,5 +307,9 @@ USED_NAMES: dict[Any, list[str]] = {
         "_source_traceback",
     ],
 }
+if sys.version_info < (3, 13):
+    USED_NAMES[tasks] = ["_current_tasks", "_enter_task", "_leave_task"]
+else:
+    USED_NAMES[tasks] = ["_swap_current_task"]
 
 __all__ = ["logger"]

@@ -9,8 +9,6 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-import trio
-
 from ._calls import TrioCall
 from ._waiting import wait_for_future
 
@@ -88,11 +86,7 @@ class TrioAsyncioMethods:
 
         Inside of an `open_loop` block that nobody stops, this waits for ever.
         """
-        stopped = self._pump.announce_stop(None)
-        if stopped is None:
-            await trio.lowlevel.checkpoint()
-        else:
-            await stopped.wait()
+        await self._pump.announce_stop(None).wait()
 
     def autoclose(self: Any, fd: Any) -> None:
         """Close this descriptor, a number or an object with `fileno()`, together with the loop. A second time it has no effect."""

@@ -296,7 +296,6 @@ def test_stop_returns_an_event(clean: Records) -> None:
             given = loop.stop(own)
             assert given is own
             second = loop.stop()
-            assert second is not None
             await own.wait()
             await second.wait()
             await loop.wait_stopped()
@@ -357,9 +356,7 @@ def test_synchronize(border: Border) -> None:
 def test_synchronize_with_a_stopped_loop_is_refused(clean: Records) -> None:
     async def main() -> None:
         async with trio_asyncio.open_loop() as loop:
-            event = loop.stop()
-            assert event is not None
-            await event.wait()
+            await loop.stop().wait()
             with pytest.raises(RuntimeError, match="stopped"):
                 await loop.synchronize()
 
@@ -418,6 +415,19 @@ def test_queue_len_is_taken(clean: Records) -> None:
         return "inside"
 
     assert trio_asyncio.run(inside, queue_len=10) == "inside"
+
+    async def positional() -> None:
+        async with trio_asyncio.open_loop(10):
+            pass
+
+    trio.run(positional)
+    trio_asyncio.TrioEventLoop(10).close()
+
+
+def test_stop_of_a_loop_that_does_not_run_returns_an_event_that_is_set(clean: Records) -> None:
+    loop = trio_asyncio.TrioEventLoop()
+    assert loop.stop().is_set()
+    loop.close()
 
 
 def test_the_warning_is_a_category_and_never_issued() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -249,3 +250,26 @@ def test_coroutines_given_to_what_cannot_be_called_are_closed(clean: Records) ->
             await aio_as_trio(asyncio.gather)(asyncio.sleep(0), asyncio.sleep(0))
 
     trio.run(main)
+
+
+@pytest.mark.parametrize("turns", [0, 1], ids=["at once", "later"])
+def test_a_call_that_raises_leaves_nothing_to_the_garbage_collector(turns: int) -> None:
+    async def many(call: Callable[[int], Any]) -> None:
+        for _ in range(20):
+            with pytest.raises(ValueError, match="a child failed"):
+                await call(turns)
+
+    async def main() -> None:
+        into_asyncio, into_trio = aio_as_trio(fail_of_asyncio), trio_as_aio(fail_of_trio)
+        for caller, call in ((many, into_asyncio), (aio_as_trio(many), into_trio)):
+            # What is made for the first call is kept for the next.
+            await caller(call)
+            gc.collect()
+            gc.disable()
+            try:
+                await caller(call)
+                assert gc.collect() == 0
+            finally:
+                gc.enable()
+
+    run(main)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .._loop import TrioEventLoop
     from .carrier import Subject
-    from .crossing import Make
+    from .crossing import Make, ManagerAndIterable
 
     P = ParamSpec("P")
     S = TypeVar("S")
@@ -41,6 +41,10 @@ __tracebackhide__ = True
 @overload
 def aio_as_trio(function: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...
 @overload
+def aio_as_trio(  # type: ignore[overload-overlap]  # such as trio's channels
+    function: Callable[P, ManagerAndIterable[S, T]], /
+) -> Callable[P, ManagerAndIterable[S, T]]: ...
+@overload
 def aio_as_trio(
     function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
 ) -> Callable[P, AbstractAsyncContextManager[T]]: ...
@@ -50,6 +54,8 @@ def aio_as_trio(function: Callable[P, AsyncGenerator[T, S]], /) -> Callable[P, A
 def aio_as_trio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
 @overload
 def aio_as_trio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
+@overload
+def aio_as_trio(manager: ManagerAndIterable[S, T], /) -> ManagerAndIterable[S, T]: ...  # type: ignore[overload-overlap]
 @overload
 def aio_as_trio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
 @overload

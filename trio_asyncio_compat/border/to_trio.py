@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._calls import TrioCall
     from .._loop import TrioEventLoop
     from .carrier import Subject
-    from .crossing import Make
+    from .crossing import Make, ManagerAndIterable
 
     P = ParamSpec("P")
     S = TypeVar("S")
@@ -32,6 +32,10 @@ __tracebackhide__ = True
 @overload
 def trio_as_aio(function: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...
 @overload
+def trio_as_aio(  # type: ignore[overload-overlap]  # such as trio's channels
+    function: Callable[P, ManagerAndIterable[S, T]], /
+) -> Callable[P, ManagerAndIterable[S, T]]: ...
+@overload
 def trio_as_aio(
     function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
 ) -> Callable[P, AbstractAsyncContextManager[T]]: ...
@@ -41,6 +45,8 @@ def trio_as_aio(function: Callable[P, AsyncGenerator[T, S]], /) -> Callable[P, A
 def trio_as_aio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
 @overload
 def trio_as_aio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
+@overload
+def trio_as_aio(manager: ManagerAndIterable[S, T], /) -> ManagerAndIterable[S, T]: ...  # type: ignore[overload-overlap]
 @overload
 def trio_as_aio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
 @overload
