@@ -79,7 +79,8 @@ def _trio_in_asyncio(caller: types.CodeType | None, callee: types.FrameType | No
         instead = f"await trio_as_aio({name})(...)"
     return (
         f"{name}() is trio-flavoured, and {_place(caller)} runs in an asyncio task. "
-        f"Write '{instead}' there, or make the task flavour-free: by allow_asyncio(), or flavour_free_task_factory for all tasks of a loop"
+        f"Write '{instead}' there, or make the task flavour-free: by run(main) instead of run(main()), by allow_asyncio(), "
+        "or by flavour_free_task_factory for all tasks of a loop"
     )
 
 
