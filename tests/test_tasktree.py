@@ -142,7 +142,7 @@ def test_a_trio_call_stands_below_the_asyncio_task_that_waits_for_it(our_run: Ru
     tree = our_run(main)
     task = named(tree, "caller")
     (call,) = task.calls
-    assert (task.flavour, call.flavour, call.name) == ("asyncio", "trio", "wait_for_event")
+    assert (task.flavour, call.flavour, call.name) == ("asyncio", "trio", "tests.test_tasktree.wait_for_event")
     assert visible(call.frames) == ["wait_for_event", "wait"]
     assert call.scopes == []
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
-from . import _calls, _waiting
-from .border import asyncio_carrier, trio_carrier
+from . import _callers, _waiting
+from .border import asyncio_carrier, to_asyncio, trio_carrier
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,9 +24,10 @@ _OUTCOME = outcome.capture.__code__.co_filename
 _RUN = trio.run.__code__.co_filename
 # Where an error passes from one world into the other.
 _CROSSINGS = {
+    to_asyncio.__file__: "from asyncio to trio",
     _waiting.__file__: "from asyncio to trio",
     asyncio_carrier.__file__: "from asyncio to trio",
-    _calls.__file__: "from trio to asyncio",
+    _callers.__file__: "from trio to asyncio",
     trio_carrier.__file__: "from trio to asyncio",
 }
 
