@@ -3,7 +3,8 @@
 A new task for each call would cost as much as the rest of it, and a turn of trio's scheduler before it begins. Here the first step of a
 call is made where it is called, in the name of a task that waits for such a call; a call that never waits needs no turn of trio at
 all. Measured, on Python 3.11, calls of an async function that does nothing / of `trio.sleep(0)`: 68 / 61 microseconds with a task for each,
-26 / 31 with tasks that are used again, 8 / 18 with the first step made at once.
+26 / 31 with tasks that are used again, 8 / 18 with the first step made at once, 5 / 16 with the call's own coroutine stepped here
+instead of one around it.
 """
 
 from __future__ import annotations
