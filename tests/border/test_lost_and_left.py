@@ -188,6 +188,33 @@ def test_each_call_is_a_borrower_of_its_own(waits: bool) -> None:
     run(lambda: aio_as_trio(asyncio_code)())
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_calls_that_leave_nothing_behind_need_no_new_trio_task(waits: bool) -> None:
+    class Spawned(trio.abc.Instrument):
+        count = 0
+
+        def task_spawned(self, task: trio.lowlevel.Task) -> None:
+            self.count += 1
+
+    async def call() -> None:
+        if waits:
+            await trio.lowlevel.checkpoint()
+
+    async def asyncio_code() -> None:
+        # Two: a call may be made before the task of the last one is ready for another.
+        await trio_as_aio(call)()
+        await trio_as_aio(call)()
+        await asyncio.sleep(1)
+        spawned = Spawned()
+        trio.lowlevel.add_instrument(spawned)
+        for _ in range(10):
+            await trio_as_aio(call)()
+        trio.lowlevel.remove_instrument(spawned)
+        assert spawned.count == 0
+
+    run(lambda: aio_as_trio(asyncio_code)())
+
+
 def test_a_lock_of_asyncio_is_entered_by_several_trio_tasks_one_after_the_other() -> None:
     steps: list[str] = []
 
