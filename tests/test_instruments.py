@@ -6,13 +6,25 @@ import asyncio
 import math
 import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
 
-from trio_asyncio_compat import LoopInstrument, LoopStatistics, TrioEventLoop, aio_as_trio, trio_as_aio
+from trio_asyncio_compat import (
+    LoopInstrument,
+    LoopStatistics,
+    TrioEventLoop,
+    aio_as_trio,
+    allow_asyncio,
+    flavour_free_task_factory,
+    gather,
+    open_loop,
+    trio_as_aio,
+)
 
-from .support import Run
+from .support import Records, Run
 
 
 def this_loop() -> TrioEventLoop:
@@ -184,3 +196,40 @@ def test_statistics_count_calls_in_both_directions(hosted_run: Run) -> None:
     assert (during.waiting_for_asyncio, during.calls_to_asyncio, during.waiting_for_trio, during.calls_to_trio) == (1, 1, 1, 1)
     assert (after.waiting_for_asyncio, after.calls_to_asyncio, after.waiting_for_trio, after.calls_to_trio) == (0, 1, 0, 1)
     assert after.seconds_to_next_timer == math.inf
+
+
+@pytest.mark.parametrize("factory", [None, flavour_free_task_factory])
+def test_statistics_count_each_kind_of_call_to_asyncio_once(clean: Records, factory: Any) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield number
+
+    async def main() -> None:
+        async with open_loop(task_factory=factory) as loop:
+
+            async def count(call: Callable[[], Awaitable[object]]) -> int:
+                before = loop.statistics().calls_to_asyncio
+                await call()
+                return loop.statistics().calls_to_asyncio - before
+
+            async def manager() -> None:
+                async with aio_as_trio(asyncio.timeout(1)):
+                    await trio.lowlevel.checkpoint()
+
+            async def iterator() -> None:
+                async for _ in aio_as_trio(numbers()):
+                    pass
+
+            calls: list[Callable[[], Awaitable[object]]] = [
+                lambda: aio_as_trio(asyncio.sleep)(0),
+                lambda: aio_as_trio(asyncio.sleep(0)),
+                lambda: aio_as_trio(loop.create_task(asyncio.sleep(0))),
+                lambda: gather(asyncio.sleep(0), asyncio.sleep(0)),
+                manager,
+                iterator,
+            ]
+            assert [await count(call) for call in calls] == [1] * len(calls)
+            assert await count(lambda: allow_asyncio(asyncio.sleep, 0)) == 0
+
+    trio.run(main)

@@ -39,7 +39,7 @@ class Crossings(SelectorLoop):
     _callers: Callers | None
     _calls: set[TrioCall]
     _waits: set[Wait]
-    # Calls so far, in each direction.
+    # Calls so far, in each direction; those to asyncio are counted by the adapters.
     _calls_to_asyncio = 0
     _calls_to_trio = 0
 
@@ -95,7 +95,6 @@ class Crossings(SelectorLoop):
         self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context
     ) -> tuple[asyncio.Task[Any], Callable[[], bool]]:
         """A new task of `coroutine`, and what makes its first step and tells whether the task waits then."""
-        self._calls_to_asyncio += 1
         task = asyncio.Task(coroutine, loop=self, context=context)
         return task, functools.partial(self._make_first_step, task, self._take_first_step(task), context)
 

@@ -37,7 +37,8 @@ class LoopStatistics:
         slices: how often it has been given the thread by trio so far, each time for one turn or several.
         longest_slice: for how many seconds at most trio has been kept waiting.
         waiting_for_asyncio: trio tasks that wait for asyncio code now.
-        calls_to_asyncio: calls of trio code into asyncio so far.
+        calls_to_asyncio: calls of trio code into asyncio so far, context managers and iterators one each. What flavour-free code awaits is
+            not a call.
         waiting_for_trio: calls of asyncio code into trio that go on now.
         calls_to_trio: such calls so far, those of the loop itself (to resolve names) among them.
     """

@@ -81,6 +81,7 @@ class AsyncioCarrier(Carrier):
         call = self._call = _Call(self._loop, function, last)
         held = self._loop._pump.hold()
         if self._task is None:
+            self._loop._calls_to_asyncio += 1
             task = self._task = self._loop._start_now(self._serve(), contextvars.Context())
             # asyncio holds its tasks weakly. Together with what made the calls this one could be collected before it has cleaned up.
             self._loop._carriers.add(task)

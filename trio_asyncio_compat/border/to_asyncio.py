@@ -113,6 +113,7 @@ class _ToAsyncio(Side):
             loop = _serving(loop)
             if awaitable.get_loop() is not loop:
                 raise ValueError(f"{awaitable!r} belongs to a different loop than the one that is open here")
+            loop._calls_to_asyncio += 1
             # Not kept here: what it raises keeps this frame.
             future, awaitable = [awaitable], None
             return await wait_for_future(loop, future.pop(), wait_here)
@@ -163,6 +164,7 @@ async def _run_task(coroutine: Coroutine[Any, Any, Any], loop: TrioEventLoop | N
     except RuntimeError:
         coroutine.close()
         raise
+    loop._calls_to_asyncio += 1
     context = contextvars.copy_context()
     pump = loop._pump
     held = pump.hold()
