@@ -1,9 +1,11 @@
-# Each target makes its own virtual environment; PYTHON chooses the interpreter, VENV where it goes, TESTS what pytest is told besides.
+# Each target makes its own virtual environment; PYTHON chooses the interpreter, VENV where it goes, TESTS what pytest is told besides,
+# SPHINX what sphinx-build is: `-t offline` does without the inventories of other projects.
 PYTHON ?= python3
+SPHINX ?=
 TESTS ?=
 VENV ?= .venv
 
-.PHONY: demo test ecosystem lint types
+.PHONY: demo test ecosystem lint types docs
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,3 +32,8 @@ lint: $(VENV)/.installed
 
 types: $(VENV)/.installed
 	$(VENV)/bin/mypy
+
+# The documentation, in build/docs/index.html.
+docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(VENV)/bin/python -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet $(SPHINX) docs build/docs

@@ -74,7 +74,7 @@ class TransportStream(trio.abc.Stream):
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The asyncio transport underneath, to look at: it must not be read from, written to, or given another protocol."""
+        """The asyncio transport underneath, only to look at; it must not be read from, written to, or given another protocol."""
         return self._transport
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
