@@ -5,7 +5,7 @@ SPHINX ?=
 TESTS ?=
 VENV ?= .venv
 
-.PHONY: demo test ecosystem lint types docs
+.PHONY: demo test ecosystem lint types docs dist
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -37,3 +37,8 @@ types: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(VENV)/bin/python -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet $(SPHINX) docs build/docs
+
+# An sdist and a wheel in dist/, each installed in an environment of its own and tried there.
+dist: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check build
+	$(VENV)/bin/python .ci/try_distributions.py
