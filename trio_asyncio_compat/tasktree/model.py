@@ -19,9 +19,9 @@ class Frame:
     function: str
     file: str
     line: int
-    # Of the machinery (this package, trio's way to its scheduler): there, but not what anybody looks for.
+    #: Of the machinery (this package, trio's way to its scheduler), which is there, but not what anybody looks for.
     hidden: bool = False
-    # What a method of trio or asyncio was called on (a lock, a queue, a stream), where it says something.
+    #: What a method of trio or asyncio was called on (a lock, a queue, a stream), where it says something.
     on: str | None = None
 
 
@@ -29,7 +29,7 @@ class Frame:
 class Scope:
     """A cancel scope of trio that a task stands in."""
 
-    # Seconds until its deadline; None without one.
+    #: Seconds until its deadline; None without one.
     seconds_left: float | None
     cancelled: bool
     shielded: bool
@@ -43,9 +43,9 @@ class Call:
     function: str
     file: str | None = None
     line: int | None = None
-    # Of a timer: seconds until it is due.
+    #: Seconds until it is due, of a timer.
     seconds_left: float | None = None
-    # Of a reader or writer.
+    #: Of a reader or writer.
     descriptor: int | None = None
 
 
@@ -55,9 +55,9 @@ class Thread:
 
     name: str
     function: str
-    # From that function inwards, as far as it is Python.
+    #: From that function inwards, as far as it is Python.
     frames: list[Frame]
-    # The task that waits for it.
+    #: The task that waits for it.
     task: int | None = None
 
 
@@ -69,21 +69,21 @@ class Task:
     flavour: Flavour
     name: str
     state: State
-    # From its function down to where it waits or is.
+    #: From its function down to where it waits or is.
     frames: list[Frame] = field(default_factory=list)
-    # Trio's scopes around it, up to its nursery, from the outermost in.
+    #: Trio's scopes around it, up to its nursery, from the outermost in.
     scopes: list[Scope] = field(default_factory=list)
-    # How often asyncio's cancel() was called and not taken back.
+    #: How often asyncio's cancel() was called and not taken back.
     cancelling: int = 0
-    # The tasks whose end it waits for; what it waits for else is in its frames.
+    #: The tasks whose end it waits for; what it waits for else is in its frames.
     waits_for: list[int] = field(default_factory=list)
-    # The task that holds the lock it waits for.
+    #: The task that holds the lock it waits for.
     blocked_by: int | None = None
-    # What it holds for code of the other side: a context manager or an iterator.
+    #: What it holds for code of the other side, a context manager or an iterator.
     holds: str | None = None
-    # Keeps a loop going; not the program's.
+    #: Keeps a loop going; not the program's.
     machinery: bool = False
-    # What it has called in the other world, or in its own: tasks that it waits for, and that nobody else in the tree stands above.
+    #: What it has called in the other world or in its own, tasks that it waits for and that nobody else in the tree stands above.
     calls: list[Task] = field(default_factory=list)
     nurseries: list[Nursery] = field(default_factory=list)
 
@@ -102,16 +102,16 @@ class Loop:
     """An asyncio loop that runs. Its tasks are in its nursery, or among the `calls` of who waits for them."""
 
     name: str
-    # In an open_loop() block, or else driven from synchronous code.
+    #: In an open_loop() block, or else driven from synchronous code.
     hosted: bool
     state: Literal["busy", "idle", "stopped"]
     turns: int
     ready: list[Call] = field(default_factory=list)
-    # By due time, cancelled ones left out.
+    #: By due time, cancelled ones left out.
     timers: list[Call] = field(default_factory=list)
     readers: list[Call] = field(default_factory=list)
     writers: list[Call] = field(default_factory=list)
-    # The callback that runs, if it is not a step of a task.
+    #: The callback that runs, if it is not a step of a task.
     running: list[Frame] = field(default_factory=list)
 
 
@@ -129,7 +129,7 @@ class TaskTree:
 
     runs: list[Run] = field(default_factory=list)
     threads: list[Thread] = field(default_factory=list)
-    # Tasks that wait for each other in a circle, by number: each for the next, the last for the first.
+    #: Tasks that wait for each other in a circle, by number, each for the next, the last for the first.
     cycles: list[list[int]] = field(default_factory=list)
 
     def tasks(self) -> list[Task]:
