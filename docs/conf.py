@@ -33,8 +33,9 @@ html_theme = "furo"
 html_title = f"{project} {release}"
 # A reference that leads nowhere is a warning; `make docs` makes errors of warnings.
 nitpicky = True
-# Type variables.
-nitpick_ignore = [("py:class", name) for name in ("P", "S", "T", "Ts")]
+# Type variables, and classes that only type checkers see.
+UNSEEN = ("P", "S", "T", "Ts", "U", "AwaitableManager", "CrossedAwaitableManager", "CrossedIterableManager", "IterableManager")
+nitpick_ignore = [("py:class", name) for name in UNSEEN]
 
 myst_heading_anchors = 3
 

@@ -12,7 +12,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import outcome
 import trio
@@ -21,8 +21,6 @@ from .carrier import Subject
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import AsyncIterable
-    from contextlib import AbstractAsyncContextManager
 
     from .._loop import TrioEventLoop
     from .cancellation import Outcome
@@ -30,14 +28,6 @@ if TYPE_CHECKING:
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True
-
-if TYPE_CHECKING:
-    M_co = TypeVar("M_co", covariant=True)
-    T_co = TypeVar("T_co", covariant=True)
-
-    class ManagerAndIterable(AbstractAsyncContextManager[M_co, "bool | None"], AsyncIterable[T_co], Protocol[M_co, T_co]):
-        """Both, as trio's channels are."""
-
 
 # Makes, on the side where it belongs, the thing that is awaited, entered or iterated there.
 Make = Callable[[], Any]

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
     from .._loop import TrioEventLoop
     from .carrier import Subject
-    from .crossing import Make, ManagerAndIterable
+    from .crossing import Make
+    from .kinds import AwaitableManager, CrossedAwaitableManager, CrossedIterableManager, IterableManager
 
     P = ParamSpec("P")
     S = TypeVar("S")
     T = TypeVar("T")
+    U = TypeVar("U")
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True
@@ -40,10 +42,6 @@ __tracebackhide__ = True
 
 @overload
 def aio_as_trio(function: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...
-@overload
-def aio_as_trio(  # type: ignore[overload-overlap]  # such as trio's channels
-    function: Callable[P, ManagerAndIterable[S, T]], /
-) -> Callable[P, ManagerAndIterable[S, T]]: ...
 @overload
 def aio_as_trio(
     function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
@@ -53,9 +51,11 @@ def aio_as_trio(function: Callable[P, AsyncGenerator[T, S]], /) -> Callable[P, A
 @overload
 def aio_as_trio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
 @overload
-def aio_as_trio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
+def aio_as_trio(manager: AwaitableManager[T, U], /) -> CrossedAwaitableManager[T, U]: ...
 @overload
-def aio_as_trio(manager: ManagerAndIterable[S, T], /) -> ManagerAndIterable[S, T]: ...  # type: ignore[overload-overlap]
+def aio_as_trio(manager: IterableManager[T, U], /) -> CrossedIterableManager[T, U]: ...
+@overload
+def aio_as_trio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
 @overload
 def aio_as_trio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
 @overload

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from .._calls import TrioCall
     from .._loop import TrioEventLoop
     from .carrier import Subject
-    from .crossing import Make, ManagerAndIterable
+    from .crossing import Make
+    from .kinds import AwaitableManager, CrossedAwaitableManager, CrossedIterableManager, IterableManager
 
     P = ParamSpec("P")
     S = TypeVar("S")
     T = TypeVar("T")
+    U = TypeVar("U")
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True
@@ -31,10 +33,6 @@ __tracebackhide__ = True
 
 @overload
 def trio_as_aio(function: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...
-@overload
-def trio_as_aio(  # type: ignore[overload-overlap]  # such as trio's channels
-    function: Callable[P, ManagerAndIterable[S, T]], /
-) -> Callable[P, ManagerAndIterable[S, T]]: ...
 @overload
 def trio_as_aio(
     function: Callable[P, AbstractAsyncContextManager[T] | AbstractContextManager[T]], /
@@ -44,9 +42,11 @@ def trio_as_aio(function: Callable[P, AsyncGenerator[T, S]], /) -> Callable[P, A
 @overload
 def trio_as_aio(function: Callable[P, AsyncIterable[T]], /) -> Callable[P, AsyncIterator[T]]: ...
 @overload
-def trio_as_aio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
+def trio_as_aio(manager: AwaitableManager[T, U], /) -> CrossedAwaitableManager[T, U]: ...
 @overload
-def trio_as_aio(manager: ManagerAndIterable[S, T], /) -> ManagerAndIterable[S, T]: ...  # type: ignore[overload-overlap]
+def trio_as_aio(manager: IterableManager[T, U], /) -> CrossedIterableManager[T, U]: ...
+@overload
+def trio_as_aio(awaitable: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
 @overload
 def trio_as_aio(manager: AbstractAsyncContextManager[T] | AbstractContextManager[T], /) -> AbstractAsyncContextManager[T]: ...
 @overload
