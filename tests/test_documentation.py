@@ -34,6 +34,10 @@ def blocks(language: str) -> list[object]:
     ]
 
 
+def test_every_block_ends() -> None:
+    assert [page for page in [*PAGES, *ELSEWHERE] if re.search(r"^ *```", BLOCK.sub("", page.read_text()), re.MULTILINE)] == []
+
+
 def test_blocks_are_of_known_kinds() -> None:
     kinds = {match[1] for page in PAGES for match in BLOCK.finditer(page.read_text())}
     assert kinds <= {"python", "console", "text"}
