@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ecosystem.results import LIBRARIES, Result, Results, RunOfTests
-from .ecosystem.table import PAGE, table
+from .ecosystem.table import PAGE, short_table, table
 
 VERSIONS = dict.fromkeys(["trio", *(name for names in LIBRARIES.values() for name in names)], "1.0")
 
@@ -25,6 +25,16 @@ def test_row_says_what_was_done_and_where() -> None:
     run = run_of(*passing("test_publish"), *passing("test_many_at_once"))
     other = RunOfTests("3.13.0", {**VERSIONS, "redis": "2.0"}, run.results)
     assert row_of("redis", run, other) == ["redis 1.0 / redis 2.0", "publish; many at once", "3.11.7, 3.13.0"]
+
+
+def test_readme_has_the_libraries_by_where_they_passed() -> None:
+    failed = run_of(*passing("test_publish"), Result("test_redis", "test_publish", "driven", False))
+    lines = short_table([failed]).splitlines()
+    assert lines[0] == "| libraries, with trio 1.0 | passed on Python |"
+    assert "| redis 1.0 | not 3.11.7 (test_publish) |" in lines
+    (others,) = [line for line in lines if "pyzmq" in line]
+    assert "aiohttp 1.0, aiosqlite 1.0" in others
+    assert others.endswith("| not 3.11.7 (not run) |")
 
 
 def test_failure_of_either_kind_is_a_failure() -> None:
