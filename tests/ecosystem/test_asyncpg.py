@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from tests.support import Run
-from trio_asyncio_compat import run
+from trio_asyncio_compat import flavour_free_task_factory
 
 from .servers import Postgres
-from .support import MANY, at_once, cut_off
+from .support import MANY, at_once, cut_off, on_our_loop
 
 
 def test_many_transactions_at_once_each_with_its_connection(on_loop: Run, postgres: Postgres) -> None:
@@ -109,8 +109,8 @@ def test_server_crashes_under_queries_and_comes_back(on_loop: Run, postgres: Pos
     on_loop(main)
 
 
-def test_called_directly_by_flavour_free_code(postgres: Postgres) -> None:
-    async def main() -> None:
+def test_called_directly_by_flavour_free_code(on_loop: Run, postgres: Postgres) -> None:
+    async def both() -> None:
         connection = await asyncpg.connect(postgres.url)
         assert await connection.fetchval("SELECT 1") == 1
         with trio.move_on_after(0.1) as scope:
@@ -126,4 +126,10 @@ def test_called_directly_by_flavour_free_code(postgres: Postgres) -> None:
                 assert [row["n"] async for row in connection.cursor("SELECT generate_series(1, 3) AS n")] == [1, 2, 3]
         await connection.close()
 
-    run(main)
+    async def main() -> None:
+        if not on_our_loop():
+            return
+        asyncio.get_running_loop().set_task_factory(flavour_free_task_factory)
+        await asyncio.gather(*(both() for _ in range(4)))
+
+    on_loop(main)
