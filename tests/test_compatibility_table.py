@@ -63,4 +63,4 @@ def test_every_phase_of_a_test_counts() -> None:
 
 def test_every_library_of_the_table_has_its_file_and_the_other_way_round() -> None:
     files = {path.stem for path in (PAGE.parents[1] / "tests" / "ecosystem").glob("test_*.py")}
-    assert files - {"test_program", "test_servers_and_tools", "test_suites_of_libraries"} == set(LIBRARIES)
+    assert files - {"test_examples", "test_program", "test_servers_and_tools", "test_suites_of_libraries"} == set(LIBRARIES)
