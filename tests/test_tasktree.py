@@ -50,7 +50,12 @@ def visible(frames: list[Frame]) -> list[str]:
 
 def line_of(code: str) -> int:
     """The number of the line in this file that is exactly this code."""
-    (number,) = [i for i, line in enumerate(THIS.read_text().splitlines(), 1) if line.strip() == code]
+    return line_of_this(THIS, code)
+
+
+def line_of_this(file: str | Path, code: str) -> int:
+    """The number of the line in a file that is exactly this code."""
+    (number,) = [i for i, line in enumerate(Path(file).read_text().splitlines(), 1) if line.strip() == code]
     return number
 
 
@@ -145,6 +150,26 @@ def test_a_trio_call_stands_below_the_asyncio_task_that_waits_for_it(our_run: Ru
     assert (task.flavour, call.flavour, call.name) == ("asyncio", "trio", "tests.test_tasktree.wait_for_event")
     assert visible(call.frames) == ["wait_for_event", "wait"]
     assert call.scopes == []
+
+
+def test_a_call_in_a_trio_task_that_has_made_others_before_is_seen_to_its_last_frame(our_run: Run) -> None:
+    async def nothing() -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def main() -> TaskTree:
+        for _ in range(5):
+            await trio_as_aio(nothing)()
+            await asyncio.sleep(0.001)
+        task = asyncio.create_task(trio_as_aio(wait_for_event)(), name="caller")
+        tree = await trio_as_aio(look)()
+        task.cancel()
+        return tree
+
+    tree = our_run(main)
+    (call,) = named(tree, "caller").calls
+    assert (call.name, visible(call.frames)) == ("wait_for_event", ["wait_for_event", "wait"])
+    # Trio tasks that wait for a call are none of the program's.
+    assert not [task for task in tree.tasks() if "waits for calls" in task.name and not task.machinery]
 
 
 def test_calls_there_and_back_are_one_branch(hosted_run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import traceback
 from pathlib import Path
@@ -64,6 +65,28 @@ def test_a_note_says_where_the_error_crossed_from_the_inside_out(hosted_run: Run
         "from asyncio to trio in calls_all",
     ]
     assert f"({HERE}:" in parts[0]
+
+
+def test_an_error_that_leaves_a_driven_loop_is_tidied_too(our_run: Run) -> None:
+    with pytest.raises(ValueError) as caught:
+        our_run(asyncio_calls_trio)
+    assert functions(caught.value) == ["asyncio_calls_trio", "trio_calls_asyncio", "fails_in_asyncio"]
+    (note,) = caught.value.__notes__
+    assert note.startswith("It crossed from asyncio to trio in trio_calls_asyncio (")
+
+
+def test_an_error_that_is_only_reported_is_tidied_too(our_run: Run) -> None:
+    errors: list[BaseException] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context["exception"]))
+        task = asyncio.create_task(asyncio_calls_trio())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+
+    our_run(main)
+    assert functions(errors[0]) == ["asyncio_calls_trio", "trio_calls_asyncio", "fails_in_asyncio"]
 
 
 def test_run_shows_the_program_only() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._calls import made_of, name_of
 from ._flavour import run_as_asyncio
+from ._origins import described_origin
 from ._stdlib import SelectorLoop
 
 if TYPE_CHECKING:
@@ -127,4 +128,4 @@ class Crossings(SelectorLoop):
     def _abandon_waits(self, message: str) -> None:
         """Nothing more is going to run: resolve every trio task that waits for this loop."""
         for wait in list(self._waits):
-            wait.abandon(message)
+            wait.abandon(message + described_origin(wait._future))

@@ -1,6 +1,6 @@
 """Watching a loop: `loop.statistics()`, and instruments as trio has them.
 
-An instrument is called before and after each turn, callback and wait of a loop. Nothing in the paths that all callbacks take asks
+An instrument is called before and after each slice, turn, callback and wait of a loop. Nothing in the paths that all callbacks take asks
 whether there is one: while there is, the loop's scheduler and pump are of the classes in this file, which are the plain ones with the
 calls added; they are turned back when the last instrument is removed. Called by `_loop.py`, which derives the loop from `Watched`.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._readiness import Poller
+    from ._stdlib import Handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,12 @@ class LoopInstrument:
     Everything is called synchronously in the loop's thread, and must not wait.
     """
 
+    def before_slice(self) -> None:
+        """Trio gives the thread to the loop, for a turn or several. Until that is over none of trio's tasks can run."""
+
+    def after_slice(self) -> None:
+        """The loop gives it back."""
+
     def before_turn(self) -> None:
         """The loop is about to poll and to run what is ready."""
 
@@ -71,7 +78,11 @@ class LoopInstrument:
         """It has done so."""
 
     def before_callback(self, handle: asyncio.Handle) -> None:
-        """A callback, or a step of a task, is about to run."""
+        """A callback, or a step of a task, is about to run.
+
+        Mostly in a turn. The first step of a call from trio code is made outside of one, where it is called; so it may also
+        come in the middle of another callback.
+        """
 
     def after_callback(self, handle: asyncio.Handle) -> None:
         """It has run, with whatever result."""
@@ -160,33 +171,51 @@ class InstrumentedScheduler(Scheduler):
             instruments.call("after_turn")
 
     def _run_ready(self) -> None:
-        instruments = _of(self._loop)
         ready = self.ready
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            instruments.call("before_callback", handle)
             try:
-                if self._loop._debug:
-                    self._watch(handle, handle._run)
-                else:
-                    handle._run()
+                if not handle._cancelled:
+                    self._report(handle, handle._run)
             finally:
-                instruments.call("after_callback", handle)
                 del handle
+
+    def run_now(self, handle: Handle) -> None:
+        self._report(handle, functools.partial(super().run_now, handle))
+
+    def _report(self, handle: Handle, run: Callable[[], object]) -> None:
+        instruments = _of(self._loop)
+        instruments.call("before_callback", handle)
+        try:
+            self.call(run)
+        finally:
+            instruments.call("after_callback", handle)
+            # An exception of the callback keeps this frame through its traceback: a handle left in it would close a cycle.
+            del handle, run
+
+    def call(self, run: Callable[[], object]) -> None:
+        """Call a callback. Every frame above this one is the user's, or asyncio's: there Ctrl-C may come, but not in a hook."""
+        try:
+            run()
+        finally:
+            del run
 
 
 class InstrumentedPump(Pump):
     """`Pump`, of a loop that has instruments."""
 
     def slice(self) -> None:
-        _of(self._loop).end_wait()
-        super().slice()
+        instruments = _of(self._loop)
+        instruments.end_wait()
+        instruments.call("before_slice")
+        try:
+            super().slice()
+        finally:
+            instruments.call("after_slice")
 
-    def _step_and_slice(self, step: Callable[[], bool]) -> tuple[bool, BaseException | None]:
-        _of(self._loop).end_wait()
-        return super()._step_and_slice(step)
+    def may_serve_here(self, held: bool) -> bool:
+        # A handle runs itself here, and could not tell an error of its callback from that of a context that is entered already.
+        return False
 
     def _go_idle(self) -> bool:
         idle = super()._go_idle()

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 # The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
 CALLERS = {
     Scheduler._run_ready.__code__,
-    InstrumentedScheduler._run_ready.__code__,
-    Scheduler._watch.__code__,
+    InstrumentedScheduler.call.__code__,
     Scheduler.run_now.__code__,
 }
 

@@ -2,8 +2,8 @@
 
 What schedules and waits is ours (`_scheduler.py`, `_pump.py`, `_readiness.py`); transports, TLS, servers and `sock_*` are the standard
 library's, on top of it. Here are the loop's life, its callbacks and its tasks; its other methods are in its bases: `_endpoints.py`,
-`_executors.py`, `_signals.py`, `_crossings.py`, `_instruments.py`, `_trio_asyncio.py`. A loop is *hosted* (opened by `open_loop`,
-`_lifetime.py`) or *driven* (`_driven.py`).
+`_executors.py`, `_signals.py`, `_crossings.py`, `_instruments.py`, `_debug_mode.py`, `_trio_asyncio.py`. A loop is *hosted* (opened by
+`open_loop`, `_lifetime.py`) or *driven* (`_driven.py`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 import trio
 
 from . import _stdlib
+from ._debug_mode import Debuggable
 from ._driven import drive
 from ._endpoints import Endpoints
 from ._executors import Executors
 from ._flavour import run_as_asyncio
 from ._handles import Handle, TimerHandle
-from ._instruments import Watched
 from ._interrupts import InterruptGuard
+from ._origins import forget_machinery
 from ._processes import Children
 from ._pump import Pump
 from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
 from ._signals import SignalHandlers
 from ._stdlib import SelectorLoop, ThreadSafeHandle
+from ._tracebacks import tidy
 from ._transports import keep_read_buffers
 from ._trio_asyncio import TrioAsyncioMethods
 from ._wrong_flavour import explain
@@ -57,7 +59,7 @@ _THREADSAFE_FRAMES = 2 if _HANDLES_LOCK else 1
 DEFAULT_SLICE_LENGTH = 0.001
 
 
-class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHandlers, SelectorLoop):
+class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, SignalHandlers, SelectorLoop):
     """An asyncio event loop whose scheduler is trio.
 
     Called without arguments it makes a loop to be driven from synchronous code, as in
@@ -142,19 +144,28 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
         """
         self._check_closed()
         self._check_running()
-        drive(self)
+        try:
+            drive(self)
+        except BaseException as exc:
+            tidy(exc)
+            raise
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until `future`, or the task of a coroutine, is done; return its result or raise its exception. See `run_forever`."""
         try:
             return super().run_until_complete(future)
-        except (RuntimeError, TypeError, BaseExceptionGroup) as exc:
+        except BaseException as exc:
             explain(exc)
+            tidy(exc)
             raise
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an error that nobody waits for, as in asyncio; one from awaiting the wrong library is explained."""
-        explain(context.get("exception"))
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            explain(error)
+            tidy(error)
+        forget_machinery(context.get("source_traceback"))
         super().call_exception_handler(context)
 
     def _check_running(self) -> None:
@@ -340,6 +351,7 @@ class TrioEventLoop(TrioAsyncioMethods, Watched, Endpoints, Executors, SignalHan
             task = asyncio.Task(coro, loop=self, **options)
             if self._debug:
                 _forget_callers(task, 1)
+                self._has_begun(task)
             return task
         if not trio.lowlevel.in_trio_task():
             return super().create_task(coro, **options)

@@ -190,7 +190,7 @@ class Pump:
         It saves the tick in which the pump would wake up: measured, a call from trio to asyncio that waits once takes one tick instead of
         two. Not too often in a row, so that who does this in a circle also waits for real, where trio can cancel it.
         """
-        return held and self._served_here < SERVED_HERE_IN_A_ROW and not self._poller.lazy and not self._loop._debug
+        return held and self._served_here < SERVED_HERE_IN_A_ROW and not self._poller.lazy
 
     def serve_after(self, step: Callable[[], bool]) -> bool:
         """Make `step` as asyncio code, and if it returns True the next slice with it, which is the way to a call's end that costs least.

@@ -57,9 +57,11 @@ def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool
     loop._pump.running = True
     loop._pump.start_watching(nursery)
     _current_loop.enter(loop, nursery)
+    loop._watch_trio(loop._debug)
     try:
         yield
     finally:
+        loop._watch_trio(False)
         _current_loop.leave(nursery)
         loop._pump.stop_watching()
         loop._nursery = None

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import bisect
 import collections
-import functools
 import heapq
 import math
 import time
 from typing import TYPE_CHECKING
 
-from ._stdlib import ThreadSafeHandle, log_slow_callback, report_callback_error
+from ._stdlib import ThreadSafeHandle, report_callback_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,13 +175,6 @@ class Scheduler:
         """Call what is ready now. Every frame above this one is the user's."""
         ready = self.ready
         popleft = ready.popleft
-        if self._loop._debug:
-            for _ in range(len(ready)):
-                watched = popleft()
-                if not watched._cancelled:
-                    self._watch(watched, watched._run)
-                del watched
-            return
         handle = None
         for _ in range(len(ready)):
             handle = popleft()
@@ -227,12 +219,9 @@ class Scheduler:
         """Run `handle` in the current context, out of turn: the first step of a task that an adapter starts."""
         if handle._callback is not None:
             try:
-                if self._loop._debug:
-                    self._watch(handle, functools.partial(handle._callback, *handle._args))
-                else:
-                    handle._callback(*handle._args)
+                handle._callback(*handle._args)
             finally:
-                # See _watch.
+                # An exception of the callback keeps this frame through its traceback: a handle left in it would close a cycle.
                 del handle
 
     def slice(self) -> None:
@@ -293,19 +282,3 @@ class Scheduler:
                     self.cancelled -= 1
                 else:
                     move(timer)
-
-    def _watch(self, handle: Handle, run: Callable[[], object]) -> None:
-        """Run `handle` as asyncio's debug mode does: known while it runs, and logged if it was slow."""
-        loop = self._loop
-        loop._current_handle = handle
-        try:
-            # Real time also where the loop's clock is virtual: what is looked for is a callback that blocks.
-            start = time.perf_counter()
-            run()
-            seconds = time.perf_counter() - start
-            if seconds >= loop.slow_callback_duration:
-                log_slow_callback(handle, seconds)
-        finally:
-            loop._current_handle = None
-            # An exception of the callback keeps this frame through its traceback: a handle left in it would close a cycle.
-            del handle, run

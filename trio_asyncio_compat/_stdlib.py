@@ -204,6 +204,9 @@ else:
         UnixSubprocessTransport = unix_events._UnixSubprocessTransport
 
 
+# How many frames debug mode keeps of where something was made.
+DEBUG_STACK_DEPTH: int = constants.DEBUG_STACK_DEPTH
+
 # What `loop.sendfile` asks of a transport: this one is written to in pieces.
 SENDFILE_FALLBACK: Any = constants._SendfileMode.FALLBACK
 

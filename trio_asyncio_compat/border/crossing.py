@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
+from .._origins import here
 from .carrier import Subject
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Crossing(Coroutine[Any, Any, Any]):
         self._given = given
         # What was called to make this; None once it is used, or if nothing was.
         self._unused = given if called else None
+        # For the warning, in debug mode.
+        self._made_at = here() if called else None
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         # Of each task that is inside.
         self._blocks: list[tuple[object, Block]] = []
@@ -207,8 +210,9 @@ class Crossing(Coroutine[Any, Any, Any]):
 
     def __del__(self) -> None:
         if self._unused is not None:
+            made = "" if self._made_at is None else f"\nMade at (most recent call last)\n{''.join(self._made_at.format())}".rstrip()
             warnings.warn(
-                f"{self._side.name}({self._unused!r})(...) was never awaited, entered or iterated",
+                f"{self._side.name}({self._unused!r})(...) was never awaited, entered or iterated{made}",
                 RuntimeWarning,
                 stacklevel=2,
                 source=self,

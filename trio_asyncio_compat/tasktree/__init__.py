@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from .collecting import collect
 from .formatting import format_task_tree
-from .model import Call, Frame, Loop, Nursery, Run, Scope, Task, TaskTree, Thread
+from .model import Call, Frame, Loop, Nursery, Ran, Run, Scope, Task, TaskTree, Thread, Turn
 from .printing import print_on_signal, print_task_tree
 
 __all__ = [
@@ -22,11 +22,13 @@ __all__ = [
     "Frame",
     "Loop",
     "Nursery",
+    "Ran",
     "Run",
     "Scope",
     "Task",
     "TaskTree",
     "Thread",
+    "Turn",
     "collect",
     "format_task_tree",
     "print_on_signal",

@@ -14,31 +14,34 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .. import _current_loop
-from .._callers import Caller
+from .._callers import IDLE, Caller
+from .._calls import TrioFuture
 from .._lifetime import _Host
+from .._origins import origin
 from .._pump import Pump
 from .._stdlib import awaited_by_task
 from .._task_poller import _Watch
 from .._threads import WorkerPool
 from .._trio_private import is_scheduled, scopes_around, was_cancelled, why_cancelled
 from ..border.task import FlavourFreeTask
-from .frames import Stacks, await_chain, described
+from .frames import Stacks, await_chain, described, name_of_trio_task
 from .loops import describe_loop
-from .model import Nursery, Run, Scope, Task, TaskTree
+from .model import Frame, Nursery, Run, Scope, Task, TaskTree
 from .threads import ThreadsAtWork
 from .waiting import Waiting, cycles, held_by_carrier, holder_of_lock
 
 if TYPE_CHECKING:
+    import traceback
     import types
     from collections.abc import Iterator
 
     from .._calls import TrioCall
     from .._loop import TrioEventLoop
-    from .model import Flavour, Frame, State
+    from .model import Flavour, State
 
-# What the trio tasks run that keep a loop going, and the name of the one with which trio takes calls from other threads.
+# What the trio tasks run that keep a loop going; the names of those that wait for a call, and of trio's own for calls from other threads.
 _MACHINERY = {Pump.run.__code__, Pump._watch.__code__, _Host.pump.__code__, _Watch.run.__code__, WorkerPool._run_worker.__code__}
-_ENTRY_QUEUE = "<TrioToken.run_sync_soon task>"
+_MACHINERY_NAMES = {IDLE, "<TrioToken.run_sync_soon task>"}
 
 
 def collect() -> TaskTree:
@@ -53,6 +56,7 @@ class _Collector:
         self._stacks = Stacks()
         self._loops = {nursery: loop for loop in list(_current_loop.open_in_process) if (nursery := loop._nursery) is not None}
         self._waiting = Waiting(list(self._loops.values()))
+        self._ages = [loop._checks.ages for loop in self._loops.values() if loop._checks is not None and loop.get_debug()]
         self._tasks: dict[Any, Task] = {}
         self._count = 0
         # The task that each stands below in the tree, by id.
@@ -103,9 +107,9 @@ class _Collector:
         frames = list(described(chain))
         body = next((each for each in map(_flavour_free, chain) if each is not None), None)
         scopes = list(self._scopes(task))
-        entry = self._enter(task, "trio" if body is None else "both", _name(task.name, frames), _state_of_trio(task), frames)
+        entry = self._enter(task, "trio" if body is None else "both", name_of_trio_task(task.name, frames), _state_of_trio(task), frames)
         entry.scopes = scopes
-        entry.machinery = getattr(task.coro, "cr_code", None) in _MACHINERY or task.name == _ENTRY_QUEUE
+        entry.machinery = getattr(task.coro, "cr_code", None) in _MACHINERY or task.name in _MACHINERY_NAMES
         if body is not None:
             self._tasks[body] = entry
             entry.cancelling = body.cancelling()
@@ -149,7 +153,24 @@ class _Collector:
     def _enter(self, task: Any, flavour: Flavour, name: str, state: State, frames: list[Frame]) -> Task:
         self._count += 1
         entry = self._tasks[task] = Task(self._count, flavour, name, state, frames)
+        if self._ages:
+            self._add_age(entry, task)
         return entry
+
+    def _add_age(self, entry: Task, task: Any) -> None:
+        """What debug mode knows."""
+        for ages in self._ages:
+            # Each knows the tasks that are younger than it is itself.
+            if entry.in_state is None or (entry.age or 0) < (ages.age(task) or 0):
+                entry.age, entry.in_state = ages.age(task), ages.in_state(task)
+        if isinstance(task, asyncio.Task):
+            entry.made_at = _place(origin(task))
+        awaited = self._waiting.future_of(task)
+        if awaited is not None and not isinstance(awaited, (asyncio.Task, TrioFuture)):
+            made = _place(origin(awaited))
+            # A queue or a lock makes it just where it waits for it.
+            if made is not None and not any((frame.file, frame.line) == (made.file, made.line) for frame in entry.frames):
+                entry.awaits_made_at = made
 
     def _note(self, entry: Task, chain: list[types.FrameType]) -> None:
         """What the frames of a task tell besides."""
@@ -187,6 +208,10 @@ class _Collector:
                 if below is None or below is entry or below.id in entry.waits_for:
                     continue
                 entry.waits_for.append(below.id)
+                caller = _caller_of(awaited)
+                if caller is not None and caller.call is not None and entry.in_state is not None:
+                    # Its task is older than the call, which was begun in the last step of who waits for it.
+                    below.age, below.in_state = entry.in_state, min(entry.in_state, below.in_state or entry.in_state)
                 if self._is_callable(awaited) and self._may_stand_below(below, entry):
                     self._move(below, entry)
         for entry in self._tasks.values():
@@ -224,6 +249,10 @@ class _Collector:
             self._above[below.id] = entry
 
 
+def _place(summary: traceback.FrameSummary | None) -> Frame | None:
+    return None if summary is None else Frame(summary.name, summary.filename, summary.lineno or 0)
+
+
 def _in_order(tasks: Any) -> list[trio.lowlevel.Task]:
     """Children in the order they were started in: a nursery keeps them in a set, but their numbers tell."""
     return sorted(tasks, key=lambda task: getattr(task, "_counter", 0))
@@ -231,11 +260,16 @@ def _in_order(tasks: Any) -> list[trio.lowlevel.Task]:
 
 def _call_of(task: trio.lowlevel.Task) -> TrioCall | None:
     """The call that this trio task carries for asyncio code, if it is one's."""
+    caller = _caller_of(task)
+    return None if caller is None else caller.call
+
+
+def _caller_of(task: trio.lowlevel.Task) -> Caller | None:
     frame = getattr(task.coro, "cr_frame", None) if isinstance(task, trio.lowlevel.Task) else None
     if frame is None or frame.f_code is not Caller.run.__code__:
         return None
     caller = frame.f_locals.get("self")
-    return caller.call if isinstance(caller, Caller) else None
+    return caller if isinstance(caller, Caller) else None
 
 
 def _flavour_free(frame: types.FrameType) -> FlavourFreeTask | None:
@@ -262,14 +296,6 @@ def _state_of_asyncio(task: asyncio.Task[Any], running: asyncio.Task[Any] | None
     if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
         return "not started"
     return "waiting" if awaited_by_task(task) is not None else "ready"
-
-
-def _name(name: str, frames: list[Frame]) -> str:
-    """A trio task's name; that of the program's function, if it is a function of ours that the task begins with."""
-    package = f"{__package__.partition('.')[0]}."
-    if not name.startswith(package):
-        return name
-    return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(package))
 
 
 def _name_of_asyncio(task: asyncio.Task[Any], frames: list[Frame]) -> str:

@@ -13,7 +13,7 @@ from .collecting import collect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .model import Call, Frame, Loop, Nursery, Scope, Task, TaskTree, Thread
+    from .model import Call, Frame, Loop, Nursery, Scope, Task, TaskTree, Thread, Turn
 
 # Of timers, readers and the like; and of the names of tasks that are all alike.
 _SHOWN = 5
@@ -62,6 +62,8 @@ class _Formatter:
         for cycle in self._tree.cycles:
             circle = " -> ".join(self._reference(number) for number in [*cycle, cycle[0]])
             lines.append(self._paint("wrong", f"these wait for each other: {circle}"))
+        if any(not loop.debug for loop in self._tree.loops()):
+            lines.append(self._paint("dim", "(debug mode knows more: how old tasks are, where they were made, the last turns)"))
         return "\n".join(lines or ["nothing runs: no loop of trio_asyncio_compat is open, and this is not inside of trio"]) + "\n"
 
     # Tasks
@@ -85,21 +87,35 @@ class _Formatter:
         if task.calls or task.nurseries or task.waits_for or task.id in self._spoken_of:
             return task.id
         where = tuple((frame.function, frame.file, frame.line) for frame in task.frames)
-        return (task.flavour, task.state, where, task.cancelling, task.holds, tuple(filter(None, map(self._scope, task.scopes))))
+        return (
+            task.flavour,
+            task.state,
+            where,
+            task.made_at,
+            task.awaits_made_at,
+            task.cancelling,
+            task.holds,
+            tuple(filter(None, map(self._scope, task.scopes))),
+        )
 
     def _many(self, group: list[Task]) -> _Node:
         node = self._task(group[0])
         names = [task.name.partition(" (")[0] for task in group]
         shown = f"{names[0]}, {names[1]} ... {names[-1]}"
-        node.header = f"{len(group):,} {self._paint(group[0].flavour, _FLAVOURS[group[0].flavour] + 's')} alike, {group[0].state}: {shown}"
+        kind = self._paint(group[0].flavour, f"{_FLAVOURS[group[0].flavour]}s")
+        node.header = f"{len(group):,} {kind} alike, {group[0].state}{_ages(group)}: {shown}"
         return node
 
     def _task(self, task: Task) -> _Node:
         number = f" #{task.id}" if task.id in self._spoken_of else ""
         state = self._paint("running", task.state) if task.state == "running" else task.state
         name = task.name if task.holds is None else f"that holds {task.holds}"
-        node = _Node(f"{self._paint(task.flavour, _FLAVOURS[task.flavour])}{number} {self._paint('bold', name)}, {state}")
+        node = _Node(f"{self._paint(task.flavour, _FLAVOURS[task.flavour])}{number} {self._paint('bold', name)}, {state}{_age(task)}")
+        if task.made_at is not None:
+            node.details.append(self._paint("dim", f"made in {_place(task.made_at)}"))
         node.details += self._frames(task.frames)
+        if task.awaits_made_at is not None:
+            node.details.append(f"waits for a future that was made in {_place(task.awaits_made_at)}")
         if task.cancelling:
             node.details.append(
                 self._paint("wrong", "cancelled by asyncio" + (f" ({task.cancelling} times)" if task.cancelling > 1 else ""))
@@ -160,6 +176,7 @@ class _Formatter:
 
     def _loop_details(self, loop: Loop) -> list[str]:
         lines = [f"{self._paint('running', 'running')}  {line}" for line in self._frames(loop.running)]
+        lines += map(self._turn, loop.last_turns)
         for kind, calls in (("callback", loop.ready), ("timer", loop.timers), ("reader", loop.readers), ("writer", loop.writers)):
             alike: dict[object, list[Call]] = {}
             for call in calls:
@@ -168,6 +185,13 @@ class _Formatter:
             if len(alike) > _SHOWN:
                 lines.append(self._paint("dim", f"and {kind}s of {len(alike) - _SHOWN} other kinds"))
         return lines
+
+    def _turn(self, turn: Turn) -> str:
+        name = "between turns" if turn.number is None else f"turn {turn.number:,}"
+        took = "goes on" if turn.seconds is None else f"took {_duration(turn.seconds)}"
+        ran = [f"{_called(run.call)} {'...' if run.seconds is None else _duration(run.seconds)}" for run in turn.ran]
+        more = [f"{turn.more:,} more"] if turn.more else []
+        return f"{name}, {_duration(turn.seconds_ago)} ago, {took}: {', '.join([*ran, *more])}"
 
     def _calls(self, kind: str, calls: list[Call]) -> str:
         """Calls of one function."""
@@ -201,12 +225,35 @@ def _count(number: int, what: str, how: str = "") -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}{f' {how}' if how else ''}" if number else ""
 
 
+def _place(frame: Frame) -> str:
+    return f"{frame.function}  {_short(frame.file)}:{frame.line}"
+
+
+def _called(call: Call) -> str:
+    return call.function if call.file is None else f"{call.function} ({_short(call.file)}:{call.line})"
+
+
+def _age(task: Task) -> str:
+    # Since its last step, which says nothing of one that is ready since some later moment.
+    state = "" if task.in_state is None or task.state not in ("waiting", "running") else f" for {_duration(task.in_state)}"
+    return state + ("" if task.age is None else f", {_duration(task.age)} old")
+
+
+def _ages(group: list[Task]) -> str:
+    ages = [task.age for task in group if task.age is not None]
+    return f", {_duration(min(ages))} to {_duration(max(ages))} old" if ages else ""
+
+
+def _duration(seconds: float) -> str:
+    return f"{_number(seconds)} s" if seconds >= 1 else f"{seconds * 1000:.2g} ms" if seconds < 0.0995 else f"{seconds * 1000:.0f} ms"
+
+
 def _seconds_left(seconds: float) -> str:
     return f"in {_number(seconds)} s" if seconds >= 0 else f"{_number(-seconds)} s ago"
 
 
 def _number(seconds: float) -> str:
-    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
+    return f"{seconds:,.0f}" if seconds >= 9.95 else f"{seconds:.2g}"
 
 
 def _short(file: str) -> str:

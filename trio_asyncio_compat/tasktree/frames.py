@@ -34,9 +34,7 @@ _NURSERIES = str(Path(TRIO, "_core", "_run.py"))
 _OUTCOME = outcome.capture.__code__.co_filename
 # The wrappers that stand between a coroutine and what it awaits. They do not tell what they wrap, but the collector knows.
 _WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable", "FutureIter"}
-# Where the code of one task ends and that of another begins, if one runs inside of the other.
-_DRIVES_BODY = FlavourFreeTask._drive.__code__
-_MAKES_CALLS = Caller._make_calls.__code__
+_DRIVERS = {FlavourFreeTask._drive.__code__, Caller._make_calls.__code__}
 _LONGEST_REPR = 100
 
 
@@ -77,13 +75,12 @@ def await_chain(awaitable: Any, stacks: Stacks) -> list[types.FrameType]:
             return frames + _of_one_task(running)
         if frame is not None:
             frames.append(frame)
-            # They step another coroutine by hand, so no chain leads there.
-            if frame.f_code is _DRIVES_BODY:
-                task = frame.f_locals.get("self")
-                following = None if task is None else task.get_coro()
-            elif frame.f_code is _MAKES_CALLS:
-                call = getattr(frame.f_locals.get("self"), "call", None)
-                following = None if call is None else call.coroutine
+            # These two step something by hand, so no chain leads there.
+            driver = frame.f_locals.get("self") if frame.f_code in _DRIVERS else None
+            if isinstance(driver, FlavourFreeTask):
+                following = driver.get_coro()
+            elif isinstance(driver, Caller) and driver.call is not None:
+                following = driver.call.coroutine
         awaitable = following
     return frames
 
@@ -148,12 +145,39 @@ def describe_call(callback: Callable[..., object] | None, **more: Any) -> Call:
         callback = callback.args[0] if in_context else callback.func
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
-        return Call(f"step of {owner.get_name()}", **more)
+        coroutine = owner.get_coro()
+        begins = getattr(coroutine, "__qualname__", None)
+        return Call(f"step of {owner.get_name()}" + (f" ({begins})" if begins else ""), **more)
     name = getattr(callback, "__qualname__", None) or repr(callback)
     code = getattr(callback, "__code__", None)
     if code is None:
         return Call(name, **more)
     return Call(name, code.co_filename, code.co_firstlineno, **more)
+
+
+def describe_handle(handle: Any) -> str:
+    """What a handle of asyncio calls, in words."""
+    call = describe_call(handle._callback)
+    return call.function if call.file is None else f"{call.function} ({call.file}:{call.line})"
+
+
+def name_of_trio_task(name: str, frames: list[Frame]) -> str:
+    """A trio task's name; that of the program's function, if it is a function of ours that the task begins with."""
+    package = f"{__package__.partition('.')[0]}."
+    if not name.startswith(package):
+        return name
+    return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(package))
+
+
+def describe_step(task: trio.lowlevel.Task) -> str:
+    """A trio task that has just made a step: its name, where it begins, and how far it has come."""
+    frames = list(described(await_chain(task.coro, Stacks())))
+    inside = [frame for frame in frames if not frame.hidden]
+    last = next((frame for frame in reversed(inside) if not frame.file.startswith((TRIO, _ASYNCIO))), inside[-1] if inside else None)
+    code = getattr(task.coro, "cr_code", None)
+    begins = [] if code is None or is_ours(code.co_filename) else [f"begins at {code.co_filename}:{code.co_firstlineno}"]
+    now = "has ended" if last is None else f"is now at {last.file}:{last.line}, in {last.function}"
+    return f"{name_of_trio_task(task.name, frames)} (which {' and '.join([*begins, now])})"
 
 
 def described(frames: list[types.FrameType]) -> Iterator[Frame]:

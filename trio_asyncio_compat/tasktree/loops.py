@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import time
 from typing import TYPE_CHECKING
 
 from .._interrupts import CALLERS
 from .frames import describe_call, described
-from .model import Loop
+from .model import Loop, Ran, Turn
 
 if TYPE_CHECKING:
     from .._loop import TrioEventLoop
     from .frames import Stacks
     from .model import Frame
+
+
+_HANDLES = inspect.getfile(asyncio.Handle)
 
 
 def describe_loop(loop: TrioEventLoop, stacks: Stacks) -> Loop:
@@ -31,7 +36,19 @@ def describe_loop(loop: TrioEventLoop, stacks: Stacks) -> Loop:
         readers=[describe_call(handle._callback, descriptor=fd) for fd, handle in list(poller.readers.items()) if fd != itself],
         writers=[describe_call(handle._callback, descriptor=fd) for fd, handle in list(poller.writers.items())],
         running=_running(loop, stacks),
+        debug=loop.get_debug(),
+        last_turns=_last_turns(loop),
     )
+
+
+def _last_turns(loop: TrioEventLoop) -> list[Turn]:
+    if loop._checks is None or not loop.get_debug():
+        return []
+    now = time.perf_counter()
+    return [
+        Turn(turn.number, now - turn.began, turn.seconds, [Ran(run.call, run.seconds) for run in list(turn.callbacks)], turn.more)
+        for turn in loop._checks.last_turns.records()
+    ]
 
 
 def _running(loop: TrioEventLoop, stacks: Stacks) -> list[Frame]:
@@ -41,5 +58,6 @@ def _running(loop: TrioEventLoop, stacks: Stacks) -> list[Frame]:
     stack = stacks.of_thread(loop._thread_id)
     for i in range(len(stack) - 1, -1, -1):
         if stack[i].f_code in CALLERS and stack[i].f_locals.get("self") is loop._scheduler:
-            return list(described(stack[i + 1 :]))
+            # A handle of asyncio runs itself there.
+            return [frame for frame in described(stack[i + 1 :]) if frame.file != _HANDLES]
     return []

@@ -49,6 +49,27 @@ class Call:
     descriptor: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A callback that has run, or runs: then without a time."""
+
+    call: Call
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One of the last turns of a loop, and what ran in it; the one that goes on has no time."""
+
+    #: None: not in a turn, but where trio code has called asyncio code, whose first step is made at once.
+    number: int | None
+    seconds_ago: float
+    seconds: float | None
+    ran: list[Ran]
+    #: That so many more ran.
+    more: int = 0
+
+
 @dataclass(slots=True)
 class Thread:
     """A worker thread that is at work."""
@@ -81,6 +102,14 @@ class Task:
     blocked_by: int | None = None
     #: What it holds for code of the other side, a context manager or an iterator.
     holds: str | None = None
+    #: In debug mode, seconds since it began.
+    age: float | None = None
+    #: In debug mode, for how many seconds it has been running, or has not.
+    in_state: float | None = None
+    #: In debug mode, where it was made.
+    made_at: Frame | None = None
+    #: In debug mode, where the future was made that it waits for, if that is neither a task nor a call.
+    awaits_made_at: Frame | None = None
     #: Keeps a loop going; not the program's.
     machinery: bool = False
     #: What it has called in the other world or in its own, tasks that it waits for and that nobody else in the tree stands above.
@@ -113,6 +142,9 @@ class Loop:
     writers: list[Call] = field(default_factory=list)
     #: The callback that runs, if it is not a step of a task.
     running: list[Frame] = field(default_factory=list)
+    debug: bool = False
+    #: In debug mode, the last turns that ran something, the newest last.
+    last_turns: list[Turn] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -131,6 +163,10 @@ class TaskTree:
     threads: list[Thread] = field(default_factory=list)
     #: Tasks that wait for each other in a circle, by number, each for the next, the last for the first.
     cycles: list[list[int]] = field(default_factory=list)
+
+    def loops(self) -> list[Loop]:
+        """Every loop."""
+        return [nursery.loop for task in self.tasks() for nursery in task.nurseries if nursery.loop is not None]
 
     def tasks(self) -> list[Task]:
         """Every task, parents first."""

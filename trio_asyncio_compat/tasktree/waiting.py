@@ -69,9 +69,13 @@ class Waiting:
             if call is not None:
                 self._resolved_by.setdefault(call.done, []).append(task)
 
+    def future_of(self, task: Any) -> asyncio.Future[Any] | None:
+        """The future that `task`, of either world, waits for."""
+        return awaited_by_task(task) if isinstance(task, asyncio.Task) else self._by_trio.get(task)
+
     def awaited_by(self, task: Any) -> Iterator[Any]:
         """The tasks of either world that `task`, which is of either, waits for."""
-        future = awaited_by_task(task) if isinstance(task, asyncio.Task) else self._by_trio.get(task)
+        future = self.future_of(task)
         if future is None:
             return
         seen, left = {future}, [future]
