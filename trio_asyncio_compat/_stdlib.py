@@ -12,7 +12,7 @@ import inspect
 import sys
 from asyncio import base_events, constants, events, format_helpers, selector_events, sslproto, tasks, transports, trsock
 from asyncio.log import logger
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import collections
@@ -248,6 +248,17 @@ else:
         if task is not None:
             tasks._enter_task(loop, task)
         return before
+
+
+# Tell asyncio's own tools for looking at tasks (`asyncio.print_call_graph`, `python -m asyncio pstree`) which task waits for a future, and
+# that it does no more. The standard library's tasks do so in their steps.
+WaiterNote: TypeAlias = "Callable[[asyncio.Future[Any], asyncio.Future[Any]], None] | None"
+if sys.version_info >= (3, 14):
+    note_waiter: WaiterNote = asyncio.future_add_to_awaited_by
+    forget_waiter: WaiterNote = asyncio.future_discard_from_awaited_by
+else:
+    note_waiter: WaiterNote = None
+    forget_waiter: WaiterNote = None
 
 
 def log_slow_callback(handle: Handle, seconds: float) -> None:

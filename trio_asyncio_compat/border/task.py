@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import outcome
 import trio
 
-from .._stdlib import Task, get_running_loop, swap_current_task
+from .._stdlib import Task, forget_waiter, get_running_loop, note_waiter, swap_current_task
 from .._trio_private import abort, scopes_in_cancellation
 from .._waiting import Wait
 from .cancellation import in_both_worlds, seen_by_trio
@@ -221,6 +221,8 @@ class FlavourFreeTask(Task):
             return self._body.throw, RuntimeError(mistake)
         future._asyncio_future_blocking = False
         self._awaited = future
+        if note_waiter is not None:
+            note_waiter(future, self)
         try:
             if self._requested and future.cancel(self._cancel_message):
                 self._requested = False
@@ -232,6 +234,8 @@ class FlavourFreeTask(Task):
             return self._resume(failed, None)
         finally:
             self._awaited = None
+            if forget_waiter is not None:
+                forget_waiter(future, self)
             del future
 
     def _wait_for_trio(self, trap: Any) -> Generator[Any, Any, Next]:
