@@ -1,7 +1,7 @@
 """pytest's plugin: flavour-free tests on top of pytest-trio, and whole asyncio suites on trio. pytest loads it; nothing here imports it.
 
 It has no effect unless it is asked for: by the fixture `aio_loop`, by the mark or the ini option for flavour-free tests (these three
-need pytest-trio), or by `--asyncio-on-trio`. See docs/testing.md.
+need pytest-trio), by `--asyncio-on-trio`, or by a timeout. See docs/testing.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import contextlib
 import functools
 import importlib
 import inspect
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,7 @@ from ._lifetime import open_loop
 from ._loop import TrioEventLoop
 from ._policy import installed
 from ._stdlib import get_running_loop
+from ._test_timeout import fail_with_tree_after
 from .border.flavour_free import allow_asyncio
 
 if TYPE_CHECKING:
@@ -30,12 +33,17 @@ __tracebackhide__ = True
 MARK = "flavour_free"
 INI = "flavour_free_tests"
 OPTION = "--asyncio-on-trio"
+TIMEOUT = "tasktree_timeout"
+TIMEOUT_OPTION = "--tasktree-timeout"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """pytest's hook."""
     group = parser.getgroup("trio_asyncio_compat")
     group.addoption(OPTION, action="store_true", help="run asyncio's tests on event loops whose scheduler is trio")
+    help_on_timeout = "fail a test whose loop is ours with the tree of all tasks, when it has taken so many seconds"
+    group.addoption(TIMEOUT_OPTION, metavar="SECONDS", help=help_on_timeout)
+    parser.addini(TIMEOUT, help_on_timeout)
     parser.addini(INI, f"treat every async test of pytest-trio as if it were marked {MARK}", type="bool", default=False)
 
 
@@ -45,6 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """pytest's hook."""
     description = "run an async test, and its async fixtures, by pytest-trio in an open asyncio loop; it may await both libraries"
     config.addinivalue_line("markers", f"{MARK}: {description}")
+    config.addinivalue_line("markers", f"{TIMEOUT}(seconds): {TIMEOUT_OPTION} for one test; None for no timeout")
+    config.pluginmanager.register(_Timeout(config))
     if config.getoption(OPTION):
         on_trio = _AsyncioOnTrio()
         config.pluginmanager.register(on_trio)
@@ -79,6 +89,40 @@ class _AsyncioOnTrio:
         # pytest-xdist makes the loops in other processes.
         if not config.pluginmanager.hasplugin("dsession"):
             terminalreporter.write_line(f"asyncio on trio: {self._made} event loop{'s' * (self._made != 1)} made", bold=True)
+
+
+# The timeout
+
+
+class _Timeout:
+    """Fails tests that take too long."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._for_all = config.getoption(TIMEOUT_OPTION) or config.getini(TIMEOUT) or None
+        if self._for_all is not None:
+            _seconds(self._for_all)
+        # pytest captures the other one.
+        self._stderr = os.dup(sys.__stderr__.fileno() if sys.__stderr__ is not None else 2)
+        config.add_cleanup(functools.partial(os.close, self._stderr))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        mark = item.get_closest_marker(TIMEOUT)
+        limit = self._for_all if mark is None else mark.args[0]
+        if limit is None:
+            return (yield)
+        with fail_with_tree_after(_seconds(limit), item.nodeid, self._stderr):
+            return (yield)
+
+
+def _seconds(limit: Any) -> float:
+    try:
+        seconds = float(limit)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise pytest.UsageError(f"{TIMEOUT} must be a positive number of seconds, not {limit!r}")
+    return seconds
 
 
 # Tests of pytest-trio
