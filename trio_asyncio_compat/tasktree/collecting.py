@@ -24,7 +24,8 @@ from .._task_poller import _Watch
 from .._threads import WorkerPool
 from .._trio_private import is_scheduled, scopes_around, was_cancelled, why_cancelled
 from ..border.task import FlavourFreeTask
-from .frames import Stacks, await_chain, described, name_of_trio_task
+from .asking import attribute, result
+from .frames import Stacks, await_chain, described, name_of_task, name_of_trio_task
 from .loops import describe_loop
 from .model import Frame, Nursery, Run, Scope, Task, TaskTree
 from .threads import ThreadsAtWork
@@ -50,7 +51,12 @@ def collect() -> TaskTree:
 
 
 class _Collector:
-    """One look. Invariant: every task has one entry in `_tasks`; a flavour-free one is entered for both of its objects."""
+    """One look.
+
+    Invariants: every task has one entry in `_tasks`; a flavour-free one is entered for both of its objects. Those that stand in a
+    nursery are in `_place`; the lists of the nurseries are put right at the end. Nothing calls itself for what is below a task, since a
+    chain of tasks may be longer than Python's stack.
+    """
 
     def __init__(self) -> None:
         self._stacks = Stacks()
@@ -61,6 +67,8 @@ class _Collector:
         self._count = 0
         # The task that each stands below in the tree, by id.
         self._above: dict[int, Task] = {}
+        # The nursery that each stands in, unless it stands below a task that waits for it.
+        self._place: dict[int, Nursery] = {}
         self._nursery_of_loop: dict[TrioEventLoop, Nursery] = {}
         self._threads = ThreadsAtWork(self._stacks)
 
@@ -70,8 +78,8 @@ class _Collector:
             self._now = loops[0].time() if loops else trio.current_time()
             run = Run(self._thread_of(loops))
             tree.runs.append(run)
-            for nursery in root.child_nurseries:
-                run.tasks += [self._trio_task(task) for task in _in_order(nursery.child_tasks)]
+            top = Nursery(Scope(None, False, False), run.tasks)
+            self._trio_tasks([(task, top, None) for nursery in _nurseries_of(root) for task in _in_order(nursery.child_tasks)])
         for nursery, loop in self._loops.items():
             self._asyncio_tasks(loop, self._tasks.get(nursery.parent_task))
         self._link()
@@ -102,6 +110,22 @@ class _Collector:
 
     # Tasks
 
+    def _trio_tasks(self, left: list[tuple[trio.lowlevel.Task, Nursery, Task | None]]) -> None:
+        """Enter tasks, each with the nursery that it stands in and the task that has that open, and all below them."""
+        left.reverse()
+        while left:
+            task, place, above = left.pop()
+            entry = self._trio_task(task)
+            place.tasks.append(entry)
+            if above is not None:
+                self._above[entry.id], self._place[entry.id] = above, place
+            call = _call_of(task)
+            if call is not None:
+                self._waiting.carried[call.scope] = task
+            nurseries = [(self._nursery(entry, nursery), nursery) for nursery in _nurseries_of(task)]
+            below = [(child, its_entry, entry) for its_entry, nursery in nurseries for child in _in_order(nursery.child_tasks)]
+            left += reversed(below)
+
     def _trio_task(self, task: trio.lowlevel.Task) -> Task:
         chain = await_chain(task.coro, self._stacks)
         frames = list(described(chain))
@@ -114,23 +138,15 @@ class _Collector:
             self._tasks[body] = entry
             entry.cancelling = body.cancelling()
         self._note(entry, chain)
-        for nursery in task.child_nurseries:
-            self._nursery(entry, nursery)
         return entry
 
-    def _nursery(self, parent: Task, nursery: trio.Nursery) -> None:
+    def _nursery(self, parent: Task, nursery: trio.Nursery) -> Nursery:
         loop = self._loops.get(nursery)
         entry = Nursery(self._scope(nursery.cancel_scope), loop=None if loop is None else describe_loop(loop, self._stacks))
         parent.nurseries.append(entry)
         if loop is not None:
             self._nursery_of_loop[loop] = entry
-        for task in _in_order(nursery.child_tasks):
-            child = self._trio_task(task)
-            entry.tasks.append(child)
-            self._above[child.id] = parent
-            call = _call_of(task)
-            if call is not None:
-                self._waiting.carried[call.scope] = task
+        return entry
 
     def _asyncio_tasks(self, loop: TrioEventLoop, parent: Task | None) -> None:
         nursery = self._nursery_of_loop.get(loop)
@@ -140,15 +156,15 @@ class _Collector:
         for task in sorted(asyncio.all_tasks(loop), key=_number):
             if task in self._tasks:
                 continue
-            chain = await_chain(task.get_coro(), self._stacks)
+            chain = await_chain(result(task, "get_coro", None), self._stacks)
             frames = list(described(chain))
             state = _state_of_asyncio(task, running)
             flavour: Flavour = "both" if isinstance(task, FlavourFreeTask) else "asyncio"
             entry = self._enter(task, flavour, _name_of_asyncio(task, frames), state, frames)
-            entry.cancelling = task.cancelling()
+            entry.cancelling = result(task, "cancelling", 0)
             self._note(entry, chain)
             nursery.tasks.append(entry)
-            self._above[entry.id] = parent
+            self._above[entry.id], self._place[entry.id] = parent, nursery
 
     def _enter(self, task: Any, flavour: Flavour, name: str, state: State, frames: list[Frame]) -> Task:
         self._count += 1
@@ -164,10 +180,10 @@ class _Collector:
             if entry.in_state is None or (entry.age or 0) < (ages.age(task) or 0):
                 entry.age, entry.in_state = ages.age(task), ages.in_state(task)
         if isinstance(task, asyncio.Task):
-            entry.made_at = _place(origin(task))
+            entry.made_at = _as_frame(origin(task))
         awaited = self._waiting.future_of(task)
         if awaited is not None and not isinstance(awaited, (asyncio.Task, TrioFuture)):
-            made = _place(origin(awaited))
+            made = _as_frame(origin(awaited))
             # A queue or a lock makes it just where it waits for it.
             if made is not None and not any((frame.file, frame.line) == (made.file, made.line) for frame in entry.frames):
                 entry.awaits_made_at = made
@@ -181,7 +197,7 @@ class _Collector:
 
     def _scopes(self, task: trio.lowlevel.Task) -> Iterator[Scope]:
         """Those between the task's nursery and what it does, but for those of its own nurseries, which are shown as such."""
-        others = {nursery.cancel_scope for nursery in task.child_nurseries}
+        others = {nursery.cancel_scope for nursery in _nurseries_of(task)}
         call = _call_of(task)
         if call is not None and not was_cancelled(call.scope):
             # Around every call, so that what is around the loop does not cut it.
@@ -203,32 +219,36 @@ class _Collector:
 
     def _link(self) -> None:
         for task, entry in list(self._tasks.items()):
+            seen = set(entry.waits_for)
             for awaited in self._waiting.awaited_by(task):
                 below = self._tasks.get(awaited)
-                if below is None or below is entry or below.id in entry.waits_for:
+                if below is None or below is entry or below.id in seen:
                     continue
+                seen.add(below.id)
                 entry.waits_for.append(below.id)
                 caller = _caller_of(awaited)
                 if caller is not None and caller.call is not None and entry.in_state is not None:
                     # Its task is older than the call, which was begun in the last step of who waits for it.
                     below.age, below.in_state = entry.in_state, min(entry.in_state, below.in_state or entry.in_state)
                 if self._is_callable(awaited) and self._may_stand_below(below, entry):
-                    self._move(below, entry)
+                    del self._place[below.id]
+                    entry.calls.append(below)
+                    self._above[below.id] = entry
         for entry in self._tasks.values():
             entry.calls.sort(key=lambda call: call.id)
             entry.waits_for.sort()
-        for number, holder in self._waiting.holders.items():
-            above = self._tasks.get(holder)
-            if above is not None:
-                next(entry for entry in self._tasks.values() if entry.id == number).blocked_by = above.id
+            for nursery in entry.nurseries:
+                nursery.tasks = [task for task in nursery.tasks if self._place.get(task.id) is nursery]
+            holder = self._waiting.holders.get(entry.id)
+            if holder in self._tasks:
+                entry.blocked_by = self._tasks[holder].id
 
     def _is_callable(self, task: Any) -> bool:
         """Whether it stands where it does only because nobody waits for it: tasks of asyncio, and trio tasks that are calls."""
         return isinstance(task, asyncio.Task) or _call_of(task) is not None
 
     def _may_stand_below(self, below: Task, entry: Task) -> bool:
-        nursery = self._nursery_of(below)
-        if nursery is None:
+        if below.id not in self._place:
             return False  # it stands below another already
         above: Task | None = entry
         while above is not None:
@@ -237,20 +257,14 @@ class _Collector:
             above = self._above.get(above.id)
         return True
 
-    def _nursery_of(self, entry: Task) -> Nursery | None:
-        above = self._above.get(entry.id)
-        return None if above is None else next((each for each in above.nurseries if any(task is entry for task in each.tasks)), None)
 
-    def _move(self, below: Task, entry: Task) -> None:
-        nursery = self._nursery_of(below)
-        if nursery is not None:
-            nursery.tasks = [task for task in nursery.tasks if task is not below]
-            entry.calls.append(below)
-            self._above[below.id] = entry
-
-
-def _place(summary: traceback.FrameSummary | None) -> Frame | None:
+def _as_frame(summary: traceback.FrameSummary | None) -> Frame | None:
     return None if summary is None else Frame(summary.name, summary.filename, summary.lineno or 0)
+
+
+def _nurseries_of(task: trio.lowlevel.Task) -> list[trio.Nursery]:
+    """Those that are open in `task`, but for one that is just being made: a signal may come in the middle of that."""
+    return [nursery for nursery in task.child_nurseries if attribute(nursery, "child_tasks") is not None]
 
 
 def _in_order(tasks: Any) -> list[trio.lowlevel.Task]:
@@ -292,19 +306,21 @@ _STATES: dict[str, State] = {inspect.CORO_RUNNING: "running", inspect.CORO_CREAT
 def _state_of_asyncio(task: asyncio.Task[Any], running: asyncio.Task[Any] | None) -> State:
     if task is running:
         return "running"
-    coroutine = task.get_coro()
+    coroutine = result(task, "get_coro", None)
     if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        return "not started"
+    if inspect.isgenerator(coroutine) and inspect.getgeneratorstate(coroutine) == inspect.GEN_CREATED:
         return "not started"
     return "waiting" if awaited_by_task(task) is not None else "ready"
 
 
 def _name_of_asyncio(task: asyncio.Task[Any], frames: list[Frame]) -> str:
     function = next((frame.function for frame in frames if not frame.hidden), None)
-    return task.get_name() if function is None else f"{task.get_name()} ({function})"
+    return name_of_task(task) if function is None else f"{name_of_task(task)} ({function})"
 
 
 def _number(task: asyncio.Task[Any]) -> tuple[str, int, str]:
     """Sorts Task-10 behind Task-9."""
-    name = task.get_name()
+    name = name_of_task(task)
     prefix, _, number = name.rpartition("-")
     return (prefix, int(number), name) if number.isdecimal() else (name, 0, name)

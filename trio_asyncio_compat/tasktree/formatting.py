@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from .collecting import collect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .model import Call, Frame, Loop, Nursery, Scope, Task, TaskTree, Thread, Turn
 
@@ -35,11 +36,12 @@ def format_task_tree(tree: TaskTree | None = None, *, color: bool = False) -> st
 
 @dataclass(slots=True)
 class _Node:
-    """A header, lines below it, and what hangs below that."""
+    """A header, lines below it, and what hangs below that. The latter is made when its turn comes, since a chain of tasks may be longer
+    than Python's stack."""
 
     header: str
     details: list[str] = field(default_factory=list)
-    children: list[_Node] = field(default_factory=list)
+    children: list[Callable[[], _Node]] = field(default_factory=list)
 
 
 class _Formatter:
@@ -58,7 +60,7 @@ class _Formatter:
         """All of it."""
         nodes = [_Node(self._paint("bold", f"trio run in {run.thread}"), [], self._tasks(run.tasks)) for run in self._tree.runs]
         nodes += [self._thread(thread) for thread in self._tree.threads]
-        lines = [line for node in nodes for line in _lines(node)]
+        lines = list(_lines(nodes))
         for cycle in self._tree.cycles:
             circle = " -> ".join(self._reference(number) for number in [*cycle, cycle[0]])
             lines.append(self._paint("wrong", f"these wait for each other: {circle}"))
@@ -68,18 +70,18 @@ class _Formatter:
 
     # Tasks
 
-    def _tasks(self, tasks: list[Task]) -> list[_Node]:
+    def _tasks(self, tasks: list[Task]) -> list[Callable[[], _Node]]:
         """A node for each, or one for many that are alike."""
         alike: dict[object, list[Task]] = {}
         for task in tasks:
             if not task.machinery:
                 alike.setdefault(self._likeness(task), []).append(task)
-        nodes: list[_Node] = []
+        nodes: list[Callable[[], _Node]] = []
         for group in alike.values():
             if len(group) < _MANY_ALIKE:
-                nodes += [self._task(task) for task in group]
+                nodes += [functools.partial(self._task, task) for task in group]
             else:
-                nodes.append(self._many(group))
+                nodes.append(functools.partial(self._many, group))
         return nodes
 
     def _likeness(self, task: Task) -> object:
@@ -127,7 +129,7 @@ class _Formatter:
         if task.blocked_by is not None:
             node.details.append(self._paint("wrong", f"the lock is held by {self._reference(task.blocked_by)}"))
         node.children += self._tasks(task.calls)
-        node.children += [self._nursery(nursery) for nursery in task.nurseries]
+        node.children += [functools.partial(self._nursery, nursery) for nursery in task.nurseries]
         return node
 
     def _nursery(self, nursery: Nursery) -> _Node:
@@ -172,7 +174,7 @@ class _Formatter:
         name = self._paint("loop", f"loop {loop.name}") + (" (hosted)" if loop.hosted else " (driven)")
         state = self._paint("running", loop.state) if loop.state == "busy" else loop.state
         has = ", ".join(filter(None, counts)) or "nothing to wait for"
-        return f"{name}, {state} after {_count(loop.turns, 'turn')}: {has}" + (f"; {scope}" if scope else "")
+        return f"{name}, {state} after {_count(loop.turns, 'turn') or 'no turn'}: {has}" + (f"; {scope}" if scope else "")
 
     def _loop_details(self, loop: Loop) -> list[str]:
         lines = [f"{self._paint('running', 'running')}  {line}" for line in self._frames(loop.running)]
@@ -211,14 +213,23 @@ class _Formatter:
         return f"\033[{_STYLES[style]}m{text}\033[0m" if self._color else text
 
 
-def _lines(node: _Node) -> Iterator[str]:
-    yield node.header
-    stem = "│    " if node.children else "     "
-    yield from (f"{stem}{detail}" for detail in node.details)
-    for child in node.children:
-        last = child is node.children[-1]
-        for i, line in enumerate(_lines(child)):
-            yield ("└─ " if last else "├─ ") + line if not i else ("   " if last else "│  ") + line
+def _lines(nodes: list[_Node]) -> Iterator[str]:
+    # (what stands before its first line, and before the others, the node)
+    left: list[tuple[str, str, Callable[[], _Node]]] = [("", "", functools.partial(_same, node)) for node in reversed(nodes)]
+    while left:
+        first, others, make = left.pop()
+        node = make()
+        yield first + node.header
+        stem = "│    " if node.children else "     "
+        yield from (f"{others}{stem}{detail}" for detail in node.details)
+        below = [(f"{others}├─ ", f"{others}│  ", child) for child in node.children]
+        if below:
+            below[-1] = (f"{others}└─ ", f"{others}   ", below[-1][2])
+        left += reversed(below)
+
+
+def _same(node: _Node) -> _Node:
+    return node
 
 
 def _count(number: int, what: str, how: str = "") -> str:

@@ -19,6 +19,7 @@ from .._callers import Caller
 from .._flavour import run_as_asyncio
 from ..border.crossing import Crossing
 from ..border.task import FlavourFreeTask
+from .asking import as_name, attribute, in_words, result
 from .model import Call, Frame
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _OUTCOME = outcome.capture.__code__.co_filename
 # The wrappers that stand between a coroutine and what it awaits. They do not tell what they wrap, but the collector knows.
 _WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable", "FutureIter"}
 _DRIVERS = {FlavourFreeTask._drive.__code__, Caller._make_calls.__code__}
-_LONGEST_REPR = 100
+_NOT_THERE = object()
 
 
 class Stacks:
@@ -90,8 +91,10 @@ def _step(awaitable: Any) -> tuple[types.FrameType | None, Any]:
     if isinstance(awaitable, Crossing):
         return None, awaitable._coroutine
     for frame, following in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
-        if hasattr(awaitable, frame):
-            return getattr(awaitable, frame), getattr(awaitable, following, None)
+        # Something else may have an attribute of that name, or claim to have any.
+        found = attribute(awaitable, frame, _NOT_THERE)
+        if found is None or isinstance(found, types.FrameType):
+            return found, attribute(awaitable, following)
     if type(awaitable).__name__ in _WRAPPERS:
         for wrapped in gc.get_referents(awaitable):
             if inspect.iscoroutine(wrapped) or inspect.isgenerator(wrapped) or inspect.isasyncgen(wrapped):
@@ -127,9 +130,7 @@ def _called_on(frame: types.FrameType) -> str | None:
     owner = frame.f_locals.get("self")
     if owner is None or not _says_something(owner):
         return None
-    text = repr(owner)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_REPR else f"{text[: _LONGEST_REPR - 3]}..."
+    return in_words(owner)
 
 
 def _says_something(owner: object) -> bool:
@@ -141,18 +142,24 @@ def describe_call(callback: Callable[..., object] | None, **more: Any) -> Call:
     """A callback, as data: its name, and where it is defined."""
     while isinstance(callback, functools.partial):
         # `asyncio.to_thread` makes partial(context.run, function).
-        in_context = isinstance(getattr(callback.func, "__self__", None), contextvars.Context) and callback.args
+        in_context = isinstance(attribute(callback.func, "__self__"), contextvars.Context) and callback.args
         callback = callback.args[0] if in_context else callback.func
-    owner = getattr(callback, "__self__", None)
+    owner = attribute(callback, "__self__")
     if isinstance(owner, asyncio.Task):
-        coroutine = owner.get_coro()
-        begins = getattr(coroutine, "__qualname__", None)
-        return Call(f"step of {owner.get_name()}" + (f" ({begins})" if begins else ""), **more)
-    name = getattr(callback, "__qualname__", None) or repr(callback)
-    code = getattr(callback, "__code__", None)
-    if code is None:
+        begins = attribute(result(owner, "get_coro", None), "__qualname__")
+        return Call(f"step of {name_of_task(owner)}" + (f" ({begins})" if isinstance(begins, str) else ""), **more)
+    name = attribute(callback, "__qualname__")
+    if not isinstance(name, str):
+        name = in_words(callback)
+    code = attribute(callback, "__code__")
+    if not isinstance(code, types.CodeType):
         return Call(name, **more)
     return Call(name, code.co_filename, code.co_firstlineno, **more)
+
+
+def name_of_task(task: asyncio.Task[Any]) -> str:
+    """The name of a task of asyncio."""
+    return as_name(str(result(task, "get_name", "a task without a name")))
 
 
 def describe_handle(handle: Any) -> str:
@@ -165,7 +172,7 @@ def name_of_trio_task(name: str, frames: list[Frame]) -> str:
     """A trio task's name; that of the program's function, if it is a function of ours that the task begins with."""
     package = f"{__package__.partition('.')[0]}."
     if not name.startswith(package):
-        return name
+        return as_name(name)
     return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(package))
 
 

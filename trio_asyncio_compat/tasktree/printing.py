@@ -46,12 +46,23 @@ def print_on_signal(signum: int, file: TextIO | None = None) -> None:
     if threading.current_thread() is not threading.main_thread():
         raise ValueError("print_on_signal() works only in the main thread, as all of signal's functions")
 
+    asked = 0
+
     def handle(signum: int, frame: FrameType | None) -> None:
-        try:
-            print_task_tree(file)
-        except Exception as exc:
-            # The program must go on. Python's files refuse to be written to by a handler that interrupts just that.
-            text = format_task_tree() if isinstance(exc, RuntimeError) else f"there is no task tree: {exc!r}\n"
-            os.write(_STDERR, text.encode("utf-8", "replace"))
+        nonlocal asked
+        asked += 1
+        # A signal that interrupts this is answered afterwards; many at a time would not end.
+        while asked == 1:
+            _print_and_go_on(file)
+            asked = 1 if asked > 1 else 0
 
     signal.signal(signum, handle)
+
+
+def _print_and_go_on(file: TextIO | None) -> None:
+    try:
+        print_task_tree(file)
+    except Exception as exc:
+        # Python's files refuse to be written to by a handler that interrupts just that.
+        text = format_task_tree() if isinstance(exc, RuntimeError) else f"there is no task tree: {exc!r}\n"
+        os.write(_STDERR, text.encode("utf-8", "replace"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import outcome
 
 from .._threads import _Job
+from .asking import attribute
 from .frames import TRIO, describe_call, described, is_ours
 from .model import Thread
 
@@ -42,7 +43,7 @@ class ThreadsAtWork:
                     break
             if job is not None and job.future.done() and not job.future.cancelled():
                 continue  # on its way back from there
-            if function is not None and not is_ours(getattr(getattr(function, "__code__", None), "co_filename", "")):
+            if function is not None and not is_ours(attribute(attribute(function, "__code__"), "co_filename", "")):
                 inside = next((i for i, frame in enumerate(stack) if not _is_on_the_way(frame)), len(stack))
                 self._found.append((thread.name, function, stack[inside:], job))
 

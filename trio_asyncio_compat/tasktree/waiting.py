@@ -7,6 +7,7 @@ to resolve, as `asyncio.wait`, `TaskGroup`, `gather` and `shield` wait: then it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import types
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from .._calls import TrioFuture
 from .._stdlib import awaited_by_task, callbacks_of
 from ..border.asyncio_carrier import AsyncioCarrier
 from ..border.trio_carrier import TrioCarrier
+from .asking import attribute, in_words, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,8 +64,8 @@ class Waiting:
                         self._resolved_by.setdefault(resolved, []).append(future)
 
     def _note_carrier(self, task: asyncio.Task[Any]) -> None:
-        frame = getattr(task.get_coro(), "cr_frame", None)
-        if frame is not None and frame.f_code is AsyncioCarrier._serve.__code__:
+        frame = attribute(result(task, "get_coro", None), "cr_frame")
+        if isinstance(frame, types.FrameType) and frame.f_code is AsyncioCarrier._serve.__code__:
             # Another thread's task may have ended meanwhile; its frame is empty then.
             call = getattr(frame.f_locals.get("self"), "_call", None)
             if call is not None:
@@ -94,6 +96,13 @@ class Waiting:
 
 def _reached(callback: Callable[..., object]) -> list[asyncio.Future[Any]]:
     """The futures that a done-callback has at hand."""
+    # An object of the program may raise whatever it is asked for.
+    with contextlib.suppress(Exception):
+        return [value for value in _at_hand(callback) if asyncio.isfuture(value) and not isinstance(value, (asyncio.Task, TrioFuture))]
+    return []
+
+
+def _at_hand(callback: Callable[..., object]) -> list[Any]:
     values: list[Any] = []
     if isinstance(callback, functools.partial):
         values += callback.args
@@ -105,7 +114,7 @@ def _reached(callback: Callable[..., object]) -> list[asyncio.Future[Any]]:
                 values.append(cell.cell_contents)
             except ValueError:
                 pass  # empty
-    return [value for value in values if asyncio.isfuture(value) and not isinstance(value, (asyncio.Task, TrioFuture))]
+    return values
 
 
 def held_by_carrier(chain: list[types.FrameType]) -> str | None:
@@ -114,7 +123,7 @@ def held_by_carrier(chain: list[types.FrameType]) -> str | None:
         if frame.f_code in _CARRIES:
             subject = getattr(frame.f_locals.get("self"), "_subject", None)
             held = getattr(subject, "_manager", None) or getattr(subject, "_iterator", None)
-            return None if held is None else repr(held)
+            return None if held is None else in_words(held)
     return None
 
 
