@@ -7,7 +7,6 @@ import contextlib
 import gc
 import re
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +16,7 @@ import trio
 import trio.testing
 
 from trio_asyncio_compat import HangError, TrioEventLoop, aio_as_trio, allow_asyncio, open_loop, run, trio_as_aio
-from trio_asyncio_compat.tasktree import Loop, Task, TaskTree, collect, format_task_tree
+from trio_asyncio_compat.tasktree import Loop, TaskTree, collect, format_task_tree
 
 from .support import Records, Run
 from .test_tasktree import line_of_this, named, only_loop
@@ -45,8 +44,19 @@ def slow_is(seconds: float) -> Iterator[None]:
         loop.slow_callback_duration = before
 
 
+class FakeTime:
+    """What debug mode measures with: it goes on only where a test says so, however busy the machine is."""
+
+    now = 1000.0
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_asyncio_compat._slowness._now", lambda: FakeTime.now)
+
+
 def block() -> None:
-    time.sleep(0.03)
+    FakeTime.now += 0.03
 
 
 # Who keeps whom waiting
@@ -60,7 +70,7 @@ def test_a_callback_that_keeps_trio_waiting_is_named_with_its_task(our_run: Run)
         with slow_is(0.02):
             await asyncio.create_task(looks_up(), name="the lookup")
             # Trio is told when the slice has ended.
-            await asyncio.sleep(0.01)
+            await trio_as_aio(trio.testing.wait_all_tasks_blocked)()
 
     our_run(main, debug=True)
     messages = our_run.log.take()
@@ -75,7 +85,7 @@ def test_many_short_callbacks_that_keep_trio_waiting_are_named_together(our_run:
         with slow_is(0.1):
             for _ in range(5):
                 this_loop().call_soon(block)
-            await asyncio.sleep(0.01)
+            await trio_as_aio(trio.testing.wait_all_tasks_blocked)()
 
     our_run(main, debug=True)
     messages = our_run.log.take()
@@ -89,30 +99,31 @@ def test_what_waits_in_trio_meanwhile_is_counted(hosted_run: Run) -> None:
 
         def wake_and_block() -> None:
             woken.set()
+            scope.deadline = trio.current_time() - 0.5
             block()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.sleep, 0.001)
-            nursery.start_soon(woken.wait)
-            await trio.testing.wait_all_tasks_blocked()
-            with slow_is(0.02):
-                this_loop().call_soon(wake_and_block)
-                await woken.wait()
+            with trio.CancelScope() as scope:
+                nursery.start_soon(woken.wait)
+                await trio.testing.wait_all_tasks_blocked()
+                with slow_is(0.02):
+                    this_loop().call_soon(wake_and_block)
+                    await trio.sleep_forever()
 
     hosted_run.trio_run(main, debug=True)
     (waited,) = [message for message in hosted_run.log.take() if message.startswith("Trio was kept waiting")]
-    assert re.search(r"\. In trio: \d+ tasks? ready, a deadline 0\.\d+ seconds late$", waited)
+    assert re.search(r"\. In trio: \d+ tasks? ready, a deadline 0\.5\d+ seconds late$", waited)
 
 
 def test_a_trio_task_that_starves_asyncio_is_named(hosted_run: Run) -> None:
     async def greedy() -> None:  # begins
+        this_loop().call_at(this_loop().time() - 0.5, int)
         block()
         await trio.Event().wait()  # where it is then
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             with slow_is(0.02):
-                asyncio.get_running_loop().call_later(0.001, int)
                 nursery.start_soon(greedy)
                 await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
@@ -122,7 +133,7 @@ def test_a_trio_task_that_starves_asyncio_is_named(hosted_run: Run) -> None:
     assert message.startswith("A step of trio task ")
     assert f"(which begins at {HERE}:{line_of('async def greedy() -> None:  # begins')} and is now at " in message
     assert f"{HERE}:{line_of('await trio.Event().wait()  # where it is then')}, in " in message
-    assert re.search(r" took 0\.\d+ seconds\. Asyncio was kept waiting: a timer 0\.\d+ seconds late$", message)
+    assert re.search(r" took 0\.\d+ seconds\. Asyncio was kept waiting: a timer 0\.5\d+ seconds late$", message)
 
 
 def test_trio_tasks_that_starve_asyncio_together_are_counted(hosted_run: Run) -> None:
@@ -203,7 +214,8 @@ def test_debug_mode_that_is_switched_on_while_the_loop_runs_watches_both_sides(h
             block()
             await trio.sleep(0)
             this_loop().call_soon(block)
-            await trio.sleep(0.05)
+            await aio_as_trio(asyncio.sleep)(0)
+            await trio.testing.wait_all_tasks_blocked()
         this_loop().set_debug(False)
         await aio_as_trio(asyncio.sleep)(0)
         with slow_is(0.02):
@@ -354,19 +366,19 @@ def test_a_call_is_as_old_as_the_call_and_not_as_the_task_that_makes_it_again(ou
     async def nothing() -> None:
         await trio.lowlevel.checkpoint()
 
-    async def main() -> Task:
+    async def main() -> TaskTree:
         for _ in range(5):
             await trio_as_aio(nothing)()
             await asyncio.sleep(0.01)
-        task = asyncio.create_task(trio_as_aio(waits_for_event)())
-        await asyncio.sleep(0.005)
-        tree = collect()
+        task = asyncio.create_task(trio_as_aio(waits_for_event)(), name="the caller")
+        tree = await trio_as_aio(look)()
         task.cancel()
-        return named(tree, "waits_for_event", "trio")
+        return tree
 
-    call = our_run(main, debug=True)
+    tree = our_run(main, debug=True)
+    call, caller = named(tree, "waits_for_event", "trio"), named(tree, "the caller")
     assert [frame.function for frame in call.frames if not frame.hidden] == ["waits_for_event", "Event.wait"]
-    assert call.age is not None and call.age < 0.04
+    assert call.age is not None and caller.age is not None and call.age <= caller.age
 
 
 def test_a_future_that_is_waited_for_says_where_it_was_made(our_run: Run) -> None:
