@@ -147,6 +147,85 @@ def test_errors_of_callbacks_are_reported_with_an_instrument_too(our_run: Run) -
     assert our_run(main) == [ZeroDivisionError]
 
 
+def test_slices_are_reported_around_their_turns(our_run: Run) -> None:
+    class Slices(Recorder):
+        def before_slice(self) -> None:
+            self.calls.append("slice{")
+
+        def after_slice(self) -> None:
+            self.calls.append("}")
+
+    recorder = Slices()
+
+    async def main() -> None:
+        this_loop().add_instrument(recorder)
+        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        this_loop().remove_instrument(recorder)
+
+    our_run(main)
+    text = "".join(recorder.calls)
+    assert "wait{}slice{turn{" in text
+    assert "}}wait{" in text
+
+
+def test_the_first_step_of_a_call_is_reported_where_it_is_called(hosted_run: Run) -> None:
+    recorder = Recorder()
+
+    async def first() -> str:
+        return "".join(recorder.calls)
+
+    async def main() -> tuple[str, str]:
+        this_loop().add_instrument(recorder)
+        during = await aio_as_trio(first)()
+        return during, "".join(recorder.calls)
+
+    during, after = hosted_run.trio_run(main)
+    assert during.endswith("callback{")
+    assert after.startswith(f"{during}}}")
+
+
+def test_a_callback_in_the_context_of_the_trio_task_that_makes_the_slice_runs(hosted_run: Run) -> None:
+    async def main() -> list[int]:
+        this_loop().add_instrument(LoopInstrument())
+        ran: list[int] = []
+        own = trio.lowlevel.current_task().context
+
+        async def in_asyncio() -> None:
+            this_loop().call_soon(ran.append, 1, context=own)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        for _ in range(3):
+            await aio_as_trio(in_asyncio)()
+        return ran
+
+    assert hosted_run.trio_run(main) == [1, 1, 1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_does_not_come_in_a_hook(sync_run: Run) -> None:
+    hooks: list[str] = []
+
+    class Interrupted(LoopInstrument):
+        def before_callback(self, handle: asyncio.Handle) -> None:
+            if not hooks:
+                hooks.append("begun")
+                signal.raise_signal(signal.SIGINT)
+                hooks.append("ended")
+
+    async def main() -> None:
+        if not sync_run.ours:
+            pytest.skip("asyncio's loop has no instruments")
+        this_loop().add_instrument(Interrupted())
+        await asyncio.sleep(0)
+        await asyncio.sleep(3600)
+
+    with pytest.raises(KeyboardInterrupt):
+        sync_run(main)
+    assert hooks == ["begun", "ended"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_reaches_a_callback_with_an_instrument_too(sync_run: Run) -> None:
     async def main() -> None:
