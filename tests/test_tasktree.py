@@ -167,7 +167,7 @@ def test_a_call_in_a_trio_task_that_has_made_others_before_is_seen_to_its_last_f
 
     tree = our_run(main)
     (call,) = named(tree, "caller").calls
-    assert (call.name, visible(call.frames)) == ("wait_for_event", ["wait_for_event", "wait"])
+    assert (call.name, visible(call.frames)) == ("tests.test_tasktree.wait_for_event", ["wait_for_event", "wait"])
     # Trio tasks that wait for a call are none of the program's.
     assert not [task for task in tree.tasks() if "waits for calls" in task.name and not task.machinery]
 

@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
-from . import _callers, _waiting
-from .border import asyncio_carrier, to_asyncio, trio_carrier
-
 if TYPE_CHECKING:
     from types import TracebackType
 
-_OURS = str(Path(__file__).resolve().parent)
+_HERE = Path(__file__).parent
+_OURS = str(_HERE)
 _OUTCOME = outcome.capture.__code__.co_filename
 _RUN = trio.run.__code__.co_filename
-# Where an error passes from one world into the other.
+# Where an error passes from one world into the other. By name, since the loop itself uses this module.
 _CROSSINGS = {
-    to_asyncio.__file__: "from asyncio to trio",
-    _waiting.__file__: "from asyncio to trio",
-    asyncio_carrier.__file__: "from asyncio to trio",
-    _callers.__file__: "from trio to asyncio",
-    trio_carrier.__file__: "from trio to asyncio",
+    str(_HERE / "border" / "to_asyncio.py"): "from asyncio to trio",
+    str(_HERE / "_waiting.py"): "from asyncio to trio",
+    str(_HERE / "border" / "asyncio_carrier.py"): "from asyncio to trio",
+    str(_HERE / "_callers.py"): "from trio to asyncio",
+    str(_HERE / "border" / "trio_carrier.py"): "from trio to asyncio",
 }
 
 
