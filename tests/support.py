@@ -10,6 +10,7 @@ import faulthandler
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -30,6 +31,8 @@ T = TypeVar("T")
 HANG_SECONDS = 30
 # From when on debug mode logs a callback: asyncio's tenth of a second is easily reached on a busy machine.
 SLOW_SECONDS = 10
+# How debug mode reports what took long in real time.
+_TOOK_LONG = re.compile(r" took \d+\.\d+ seconds")
 # What /proc calls descriptors that come and go with the interpreter, not with a loop.
 _NOT_OURS = ("/dev/urandom",)
 
@@ -120,6 +123,11 @@ def hang_guard(seconds: float = HANG_SECONDS) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def complaints(stderr: str) -> list[str]:
+    """The lines of a program's stderr, but for those about what took long: these say something of the machine only."""
+    return [line for line in stderr.splitlines() if not _TOOK_LONG.search(line)]
 
 
 def descriptors() -> dict[int, str]:
