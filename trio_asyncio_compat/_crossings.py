@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ._calls import made_of, name_of
@@ -62,6 +63,7 @@ class Crossings(SelectorLoop):
     def _running_callers(self) -> Callers:
         if self._callers is None:
             raise RuntimeError(f"trio code can be called only while the loop runs, and {self!r} does not")
+        self._check_this_thread()
         return self._callers
 
     # Trio code calls asyncio
@@ -70,6 +72,13 @@ class Crossings(SelectorLoop):
         """RuntimeError unless what is scheduled now is going to run."""
         if self._nursery is None or self._scheduler.stopping or not self._pump.running:
             raise RuntimeError(f"{self!r} has been stopped: nothing can run on it any more. Open a loop with open_loop()")
+        self._check_this_thread()
+
+    def _check_this_thread(self) -> None:
+        if threading.get_ident() != self._thread_id:
+            raise RuntimeError(
+                f"{self!r} runs in another thread: asyncio.run_coroutine_threadsafe() and trio.from_thread.run() have a call made there"
+            )
 
     def _start_now(self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
         """Make a task of `coroutine` and run its first step here and now, in `context`. The pump is to be held meanwhile.

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import outcome
 import trio
 
 from ._interrupts import HostedGuard
@@ -17,6 +18,7 @@ from ._strict import StrictReports
 from ._tracebacks import tidy
 from ._waiting import wait_undisturbed
 from ._wrong_flavour import explain
+from .border.cancellation import Ended, how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -131,6 +133,8 @@ async def _hosted(
                 await trio.lowlevel.cancel_shielded_checkpoint()
         loop._hosted = False
         loop.close()
+        if host.crash is not None and error is not None and how_it_ended(outcome.Error(error), trio.Cancelled) is not Ended.CANCELLED:
+            loop.call_exception_handler({"message": "the block of open_loop() raised, while the loop was ending", "exception": error})
         error = host.crash or error or interrupted
         if reports is not None:
             error = reports.joined(error)
@@ -165,6 +169,8 @@ class _Host:
                 # SystemExit or KeyboardInterrupt of a callback.
                 if self.crash is None:
                     self.crash = exc
+                elif isinstance(exc, Exception):
+                    loop.call_exception_handler({"message": "another error, while the loop was ending with one", "exception": exc})
                 if not self._closing:
                     self.body.cancel(f"{type(exc).__name__} in a callback of the event loop")
             loop._scheduler.stopping = False

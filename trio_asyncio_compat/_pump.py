@@ -79,9 +79,11 @@ class Pump:
                 event.set()
 
     def fail(self, error: BaseException) -> None:
-        """Stop, and have `run` raise `error`, unless something else has failed before."""
+        """Stop, and have `run` raise `error`; one that is not the first is reported."""
         if self._failure is None:
             self._failure = error
+        else:
+            self._loop.call_exception_handler({"message": "another error, while the loop was ending with one", "exception": error})
         self._loop.stop()
 
     def announce_stop(self, event: trio.Event | None) -> trio.Event:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from asyncio import base_events, constants, events, format_helpers, selector_events, sslproto, tasks, transports, trsock
+from asyncio import base_events, constants, events, format_helpers, selector_events, sslproto, tasks, timeouts, transports, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import contextvars
     import socket
     import ssl
+    import types
     import weakref
     from collections.abc import Callable
 
@@ -173,6 +174,11 @@ if TYPE_CHECKING:
         _eof: bool
         _waiter: asyncio.Future[None] | None
 
+    class StreamReaderProtocol(asyncio.StreamReaderProtocol):
+        """`asyncio.StreamReaderProtocol`, with what says that it is the server's side."""
+
+        _client_connected_cb: Callable[..., object] | None
+
     class StreamWriter(asyncio.StreamWriter):
         """`asyncio.StreamWriter`, with the transport that `start_tls` replaces."""
 
@@ -197,6 +203,7 @@ else:
     SSLProtocol = sslproto.SSLProtocol
     FlowControlTransport = transports._FlowControlMixin
     StreamReader = asyncio.StreamReader
+    StreamReaderProtocol = asyncio.StreamReaderProtocol
     StreamWriter = asyncio.StreamWriter
     if sys.platform != "win32":
         from asyncio import unix_events
@@ -259,6 +266,18 @@ if sys.version_info >= (3, 14):
 else:
     note_waiter: WaiterNote = None
     forget_waiter: WaiterNote = None
+
+
+_LEAVE_TIMEOUT = timeouts.Timeout.__aexit__.__code__
+
+
+def timeout_being_left(frame: types.FrameType) -> int | None:
+    """If `frame` is that in which an expired `asyncio.timeout` asks its task about requests to cancel it: how many there may be left
+    for the timeout to be the one that has cancelled the block."""
+    if frame.f_code is not _LEAVE_TIMEOUT:
+        return None
+    left: int = frame.f_locals["self"]._cancelling
+    return left
 
 
 def log_slow_callback(handle: Handle, seconds: float) -> None:

@@ -54,6 +54,7 @@ class Wait:
         if not loop._pump.running:
             loop._pump.release(held)
             raise RuntimeError(f"{self._future!r} cannot be resolved any more, since {loop!r} has been stopped")
+        loop._check_this_thread()
         loop._waits.add(self)
         # A context of its own: the caller's would be copied for nothing.
         self._future.add_done_callback(self.done, context=contextvars.Context())

@@ -17,6 +17,7 @@ from trio_asyncio_compat import (
     TransportStream,
     aio_as_trio,
     aio_stream_as_trio,
+    allow_asyncio,
     open_loop,
     transport_as_trio_stream,
     trio_as_aio,
@@ -207,6 +208,28 @@ def test_tls_that_a_writer_has_started_is_handed_over(our_run: Run, tls: Context
     our_run(main)
 
 
+def test_a_writer_of_the_servers_side_starts_tls_as_the_server(our_run: Run, tls: Contexts) -> None:
+    async def main() -> None:
+        end, peer = trio.testing.memory_stream_pair()
+        server = trio_stream_as_aio(end, server_side=True)
+        client = trio_stream_as_aio(peer)
+        server[1].write(b"ready for TLS")
+        assert await client[0].readexactly(13) == b"ready for TLS"
+        await asyncio.gather(
+            server[1].start_tls(tls.server),
+            client[1].start_tls(tls.client, server_hostname="localhost"),
+        )
+        for (_, writer), (reader, _) in ((server, client), (client, server)):
+            writer.write(b"encrypted")
+            assert await reader.readexactly(9) == b"encrypted"
+        for _, writer in (client, server):
+            writer.close()
+        for _, writer in (client, server):
+            await writer.wait_closed()
+
+    our_run(main)
+
+
 def test_trios_tls_over_an_asyncio_transport(hosted_run: Run, tls: Contexts) -> None:
     async def main() -> None:
         ours, peer = await socket_pair()
@@ -226,6 +249,44 @@ def test_trios_tls_over_an_asyncio_transport(hosted_run: Run, tls: Contexts) -> 
         await client.aclose()
 
     hosted_run.trio_run(main)
+
+
+def test_a_send_that_asyncio_has_cut_off_does_not_hold_up_the_close(hosted_run: Run) -> None:
+    async def main() -> None:
+        ours, peer = socket.socketpair()
+        with peer:
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+            stream = transport_as_trio_stream(transport)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await stream.send_all(bytes(10_000_000))
+            await stream.aclose()
+
+    hosted_run.trio_run(lambda: allow_asyncio(main))
+
+
+def test_an_unwrap_that_asyncio_has_cut_off_may_be_tried_again(hosted_run: Run) -> None:
+    async def main() -> None:
+        end, peer = trio.testing.lockstep_stream_pair()
+        transport, protocol = trio_stream_as_transport(end, Recorder)
+        await protocol.made
+        transport.write(b"x" * 100)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await transport.unwrap()
+        assert not transport.is_closing()
+        async with trio.open_nursery() as nursery:
+
+            async def receive() -> None:
+                got = b""
+                while len(got) < 100:
+                    got += await peer.receive_some()
+
+            nursery.start_soon(receive)
+            stream, _ = await transport.unwrap()
+        assert stream is end
+
+    hosted_run.trio_run(lambda: allow_asyncio(main))
 
 
 def test_a_stream_that_is_full_holds_the_sender_up(our_run: Run) -> None:

@@ -156,7 +156,8 @@ class AsyncioCarrier(Carrier):
         except (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
             raise
         except BaseException as exc:
-            self._loop.call_exception_handler({"message": "error while closing what trio code has dropped", "exception": exc, "task": task})
+            # Without the task: since Python 3.12 its context is entered for the handler, and here it is entered already.
+            self._loop.call_exception_handler({"message": f"error while {task!r} closed what trio code has dropped", "exception": exc})
 
     async def _next_call(self, task: asyncio.Task[Any]) -> _Call | None:
         """The next call, when there is one; None if there will be none."""
@@ -194,19 +195,24 @@ class AsyncioBlock(Block):
     """The block, in trio code, of a context manager of asyncio.
 
     The block stands in a cancel scope of its own, which is cancelled if asyncio cancels the manager's task (`asyncio.timeout` that
-    has expired, `TaskGroup` with a failed child).
+    has expired, `TaskGroup` with a failed child). Not in an async generator, which may be left with the block open, and where a scope
+    must not be: such a block is not interrupted, and the manager gets the cancellation when it is left.
     """
 
     def __init__(self, side: Side, make: Make, loop: TrioEventLoop) -> None:
         self.loop = loop
-        scope = self._scope = trio.CancelScope()
+        scope = trio.CancelScope()
+        self._scope: trio.CancelScope | None = scope
         self._manager = Manager(side, make, lambda exc: scope.cancel(str(exc) or "asyncio has cancelled the task of a context manager"))
         self._carrier = AsyncioCarrier(loop, self._manager)
         self._inside = False
 
-    async def enter(self) -> Any:
+    async def enter(self, *, scoped: bool) -> Any:
         entered = await self._carrier.call(self._manager.enter)
-        self._scope.__enter__()
+        if not scoped:
+            self._scope = None
+        elif self._scope is not None:
+            self._scope.__enter__()
         self._inside = True
         self.loop._blocks.add(self._carrier)
         return entered
@@ -214,7 +220,7 @@ class AsyncioBlock(Block):
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:
         self._inside = False
         self.loop._blocks.discard(self._carrier)
-        rest = _rest_after_scope(self._scope, kind, exc, trace)
+        rest = exc if self._scope is None else _rest_after_scope(self._scope, kind, exc, trace)
         try:
             if self._carrier.ended:
                 # Together with its loop: the manager was left then.

@@ -23,8 +23,8 @@ class Block(abc.ABC):
     loop: TrioEventLoop
 
     @abc.abstractmethod
-    async def enter(self) -> Any:
-        """Enter the manager."""
+    async def enter(self, *, scoped: bool) -> Any:
+        """Enter the manager. `scoped` is whether the code that does so can have a cancel scope around the block."""
 
     @abc.abstractmethod
     async def exit(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import functools
 import inspect
+import sys
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
@@ -177,7 +179,7 @@ class Crossing(Coroutine[Any, Any, Any]):
         if any(task is here for task, _ in self._blocks):
             raise RuntimeError(f"{self!r} is entered already by this task")
         block = self._side.block(self._make, self._loop)
-        entered = await block.enter()
+        entered = await block.enter(scoped=not _is_plain_generator(sys._getframe(1)))
         self._blocks.append((here, block))
         return entered
 
@@ -217,6 +219,14 @@ class Crossing(Coroutine[Any, Any, Any]):
                 stacklevel=2,
                 source=self,
             )
+
+
+def _is_plain_generator(frame: types.FrameType) -> bool:
+    """Whether this is an async generator that is iterated over: it may be left, at a `yield`, in the middle of a block. That of an
+    `asynccontextmanager` is one task's from its beginning to its end."""
+    driver = frame.f_back
+    is_generator = bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
+    return is_generator and (driver is None or driver.f_code.co_filename != contextlib.__file__)
 
 
 def _current_task() -> object:

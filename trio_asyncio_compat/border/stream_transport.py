@@ -175,7 +175,7 @@ class StreamTransport(FlowControlTransport):
         self._sender.unpark_all()
         try:
             await self._ended.wait()
-        except trio.Cancelled:
+        except (trio.Cancelled, asyncio.CancelledError):
             self._releasing = False
             if not self._released:
                 raise

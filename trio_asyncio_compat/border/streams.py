@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from .._loop import TrioEventLoop
-from .._stdlib import StreamReader, StreamWriter, TransportSocket, get_running_loop
+from .._stdlib import StreamReader, StreamReaderProtocol, StreamWriter, TransportSocket, get_running_loop
 from .stream_transport import StreamTransport
 from .transport_stream import HalfCloseableTransportStream, TransportStream
 
@@ -53,16 +53,38 @@ def trio_stream_as_transport(stream: trio.abc.Stream, protocol_factory: Callable
     return StreamTransport(loop, stream, protocol, extra), protocol
 
 
-def trio_stream_as_aio(stream: trio.abc.Stream, *, limit: int = DEFAULT_LIMIT) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A trio stream as asyncio's (reader, writer), as `asyncio.open_connection` returns them.
+def trio_stream_as_aio(
+    stream: trio.abc.Stream, *, limit: int = DEFAULT_LIMIT, server_side: bool = False
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A trio stream as asyncio's (reader, writer), as `asyncio.open_connection` returns them; with `server_side` as `asyncio.start_server`
+    gives them to its callback, so that `writer.start_tls` plays the server's part.
 
     `limit` is that of the `asyncio.StreamReader`, in bytes. As for the rest see `trio_stream_as_transport`. To get the stream back, with
     what the reader has buffered: `await aio_stream_as_trio(reader, writer).unwrap()`.
     """
     loop = _loop_here("trio_stream_as_aio()")
     reader = asyncio.StreamReader(limit=limit, loop=loop)
-    transport, protocol = trio_stream_as_transport(stream, lambda: asyncio.StreamReaderProtocol(reader, loop=loop))
+    kind = _ServersProtocol if server_side else asyncio.StreamReaderProtocol
+    transport, protocol = trio_stream_as_transport(stream, lambda: kind(reader, loop=loop))
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class _ServersProtocol(StreamReaderProtocol):
+    """That of a connection which a server has accepted. `StreamWriter.start_tls` knows it by the callback for a new connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self._client_connected_cb = _accepted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # There is a writer already.
+        self._client_connected_cb = None
+        super().connection_made(transport)
+        self._client_connected_cb = _accepted
+
+
+def _accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The connection is in use."""
 
 
 def transport_as_trio_stream(transport: asyncio.BaseTransport) -> TransportStream:

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import outcome
 import trio
 
-from .._stdlib import Task, forget_waiter, get_running_loop, note_waiter, swap_current_task
+from .._stdlib import Task, forget_waiter, get_running_loop, note_waiter, swap_current_task, timeout_being_left
 from .._trio_private import abort, scopes_in_cancellation
 from .._waiting import Wait
-from .cancellation import in_both_worlds, seen_by_trio
+from .cancellation import Ended, how_it_ended, in_both_worlds, seen_by_trio
 
 if TYPE_CHECKING:
     import contextvars
@@ -46,7 +46,7 @@ __tracebackhide__ = True
 Next: TypeAlias = "tuple[Callable[[Any], Any], Any]"
 Step: TypeAlias = "Callable[[Callable[[Any], Any], Any], Any]"
 
-# Since Python 3.13 the last `uncancel` also takes back a request that has not been delivered.
+
 _UNCANCEL_TAKES_BACK = sys.version_info >= (3, 13)
 
 
@@ -73,6 +73,7 @@ class FlavourFreeTask(Task):
     ) -> None:
         self._awaited: Any = None
         self._requested = False
+        self._requested_by_body = False
         # An adapter's wait that trio has aborted, once and for all, with a cancellation that was no news.
         self._unheeded: _BodyWait | None = None
         self._body = coroutine
@@ -95,6 +96,7 @@ class FlavourFreeTask(Task):
             return False
         super().cancel(msg)
         self._requested = True
+        self._requested_by_body = asyncio.current_task(self._loop_of_body) is self
         if self._awaited is not None:
             if self._awaited.cancel(msg):
                 self._requested = False
@@ -109,10 +111,17 @@ class FlavourFreeTask(Task):
             super().set_name(value)
 
     def uncancel(self) -> int:
-        """Take back one request of `cancel`; returns how many are left."""
+        """Take back one request of `cancel`; returns how many are left.
+
+        The last one is not delivered any more: since Python 3.13 as in asyncio, before that if it came while the body waited. Together with
+        what trio brings it is kept for the next await, where without this a timeout that was left in time would cancel something else.
+        """
         left = super().uncancel()
-        if _UNCANCEL_TAKES_BACK and not left:
+        if not left and (_UNCANCEL_TAKES_BACK or not self._requested_by_body):
             self._requested = False
+        answers = timeout_being_left(sys._getframe(1))
+        if answers is not None and left <= answers:
+            _raise_timeout_of_group(sys.exception())
         return left
 
     def _take_request(self) -> asyncio.CancelledError:
@@ -228,6 +237,9 @@ class FlavourFreeTask(Task):
                 self._requested = False
             wait = _BodyWait(self, future, future.cancel)
             failed = yield from _failure(wait.wait())
+            if self._requested and failed is None and isinstance(_error_of(future), asyncio.CancelledError):
+                # See `_wait_for_trio`.
+                self._requested = False
             if failed is None and wait.asked is not None:
                 seen = seen_by_trio(outcome.capture(future.result), wait.asked)
                 return self._resume(seen.error if isinstance(seen, outcome.Error) else None, None)
@@ -251,10 +263,14 @@ class FlavourFreeTask(Task):
             raise
         except BaseException as exc:
             return self._body.throw, exc
-        if isinstance(received, outcome.Error) and isinstance(received.error, trio.Cancelled):
-            if self.trio_task is not None:
-                self._told.update(scopes_in_cancellation(self.trio_task))
-            received = outcome.Error(in_both_worlds(received.error))
+        if isinstance(received, outcome.Error):
+            if isinstance(received.error, trio.Cancelled):
+                if self.trio_task is not None:
+                    self._told.update(scopes_in_cancellation(self.trio_task))
+                received = outcome.Error(in_both_worlds(received.error))
+            elif isinstance(received.error, asyncio.CancelledError):
+                # A second request in the same step is the same cancellation, as in asyncio.
+                self._requested = False
         return self._body.send, received
 
     def _abort_trap(self) -> None:
@@ -273,8 +289,9 @@ class FlavourFreeTask(Task):
         """Tell asyncio how the body ended."""
         if isinstance(result, outcome.Value):
             asyncio.Future.set_result(self, result.value)
-        elif isinstance(result.error, asyncio.CancelledError):
-            asyncio.Future.cancel(self, *result.error.args[:1])
+        elif how_it_ended(result, asyncio.CancelledError) is Ended.CANCELLED:
+            # In a group, if it was cancelled in a nursery: that is trio's way to say it, and no error of the task.
+            asyncio.Future.cancel(self, *_first_of(result.error).args[:1])
         else:
             asyncio.Future.set_exception(self, result.error)
 
@@ -329,6 +346,26 @@ def _failure(coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, BaseEx
     except BaseException as exc:
         return exc
     return None
+
+
+def _raise_timeout_of_group(error: BaseException | None) -> None:
+    """What `asyncio.timeout` does if the block that it is around ended by its cancellation: but a trio nursery in there (that of
+    `trio.run_process`, say) has put that into a group, and asyncio does not look into groups."""
+    if not isinstance(error, BaseExceptionGroup) or how_it_ended(outcome.Error(error), asyncio.CancelledError) is not Ended.CANCELLED:
+        return
+    if error.split(trio.Cancelled)[0] is None:
+        raise TimeoutError from error
+
+
+def _error_of(future: asyncio.Future[Any]) -> BaseException | None:
+    result = outcome.capture(future.result)
+    return result.error if isinstance(result, outcome.Error) else None
+
+
+def _first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _outside_of_here(trace: types.TracebackType | None) -> types.TracebackType | None:

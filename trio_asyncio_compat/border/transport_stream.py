@@ -100,7 +100,7 @@ class TransportStream(trio.abc.Stream):
                         whole = type(data) is bytes and len(view) <= SEND_SIZE
                         self._transport.write(data if whole else bytes(view[start : start + SEND_SIZE]))
                         await self._writable()
-            except trio.Cancelled:
+            except (trio.Cancelled, asyncio.CancelledError):
                 self._send_cut = not self._writing
                 raise
 

@@ -246,7 +246,7 @@ class TrioBlock(Block):
         self._carrier = TrioCarrier(loop, self._manager)
         self._inside = False
 
-    async def enter(self) -> Any:
+    async def enter(self, *, scoped: bool) -> Any:
         try:
             entered = await self._carrier.call(self._enter)
         except asyncio.CancelledError as exc:

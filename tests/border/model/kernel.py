@@ -196,7 +196,8 @@ class Task:
     def uncancel(self) -> int:
         """`asyncio.Task.uncancel`."""
         self.cancelling -= 1
-        if not self.cancelling and self.kernel.uncancel_takes_back:
+        # In mixed code on each Python.
+        if not self.cancelling and (self.kernel.uncancel_takes_back or self.flavour is Flavour.MIXED):
             self.pending = False
         return self.cancelling
 

@@ -116,7 +116,9 @@ class Rules(abc.ABC):
         except BaseException as exc:
             error = exc
         take_back()
-        if expired and task.uncancel() <= before and self.is_cancelled_error(error):
+        # In mixed code a nursery in the block may have put its cancellation into a group.
+        grouped = task.flavour is Flavour.MIXED and _is_group_of_requests(error)
+        if expired and task.uncancel() <= before and (self.is_cancelled_error(error) or grouped):
             raise Expired
         if error is not None:
             raise error
@@ -230,3 +232,8 @@ def _nothing() -> None:
 
 def refuse_nothing(exc: Cancelled) -> None:
     pass
+
+
+def _is_group_of_requests(error: BaseException | None) -> bool:
+    """A group of asyncio's cancellations and of nothing else."""
+    return isinstance(error, BaseExceptionGroup) and error.split(ByAsyncio)[1] is None and error.split(ByTrio)[0] is None
