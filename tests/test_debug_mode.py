@@ -201,7 +201,7 @@ def test_of_two_loops_each_in_debug_mode_both_track_origins_until_they_close(cle
         await first.__aexit__(None, None, None)
         return depths
 
-    assert trio.run(main) == [10]
+    assert trio.run(main) == [20]
     assert sys.get_coroutine_origin_tracking_depth() == 0
 
 

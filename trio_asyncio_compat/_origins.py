@@ -40,7 +40,7 @@ def here() -> traceback.StackSummary | None:
     depth = sys.get_coroutine_origin_tracking_depth()
     if not depth:
         return None
-    stack = traceback.StackSummary.extract(traceback.walk_stack(sys._getframe(1)), limit=2 * depth, lookup_lines=False)
+    stack = traceback.StackSummary.extract(traceback.walk_stack(sys._getframe(1)), limit=depth, lookup_lines=False)
     stack.reverse()
     forget_machinery(stack)
     return stack
