@@ -13,6 +13,7 @@ import trio
 
 from ._instruments import LoopInstrument
 from ._stdlib import log_slow_callback, logger
+from ._trio_private import is_scheduled
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,11 +95,12 @@ class SlowCallbacks(LoopInstrument):
             )
 
     def _waiting_in_trio(self) -> str:
-        found = trio.lowlevel.current_statistics()
-        waiting = [f"{_count(found.tasks_runnable, 'task')} ready"] if found.tasks_runnable else []
+        found, pump = trio.lowlevel.current_statistics(), self._loop._pump
+        ready = found.tasks_runnable - sum(is_scheduled(task) for task in (pump._task, pump._watcher) if task is not None)
+        waiting = [f"{_count(ready, 'task')} ready"] if ready > 0 else []
         deadline = trio.current_time() + found.seconds_to_next_deadline
         # The loop's own deadline, that of asyncio's next timer, hides those behind it.
-        if found.seconds_to_next_deadline < 0 and deadline < self._loop._pump._deadline - 1e-6:
+        if found.seconds_to_next_deadline < 0 and deadline < pump._deadline - 1e-6:
             waiting.append(f"a deadline {-found.seconds_to_next_deadline:.3f} seconds late")
         return f". In trio: {', '.join(waiting)}" if waiting else ""
 

@@ -1,8 +1,8 @@
 """The private names of trio that this package uses, and nothing else.
 
 Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_interrupts.py`, for flavour-free code
-`border/task.py` and `border/cancellation.py`, `border/trio_carrier.py`, and `tasktree/`, which only looks. Everything else in the
-package goes through trio's public API.
+`border/task.py` and `border/cancellation.py`, `border/trio_carrier.py`, and `tasktree/` and `_slowness.py`, which only look. Everything
+else in the package goes through trio's public API.
 `tests/test_private_names.py` fails when trio changes one of these.
 """
 
