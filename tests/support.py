@@ -32,7 +32,7 @@ HANG_SECONDS = 30
 # From when on debug mode logs a callback: asyncio's tenth of a second is easily reached on a busy machine.
 SLOW_SECONDS = 10
 # How debug mode reports what took long in real time.
-_TOOK_LONG = re.compile(r" took \d+\.\d+ seconds")
+_TOOK_LONG = re.compile(r" took \d+\.\d+ seconds|^Trio was kept waiting for \d+\.\d+ seconds")
 # What /proc calls descriptors that come and go with the interpreter, not with a loop.
 _NOT_OURS = ("/dev/urandom",)
 
