@@ -18,6 +18,7 @@ parser.add_argument("--seed", type=int, default=random.randrange(1_000_000_000),
 parser.add_argument("--worlds", nargs="*", choices=OURS, default=list(OURS), help="kinds of loop to compare with asyncio's")
 options = parser.parse_args()
 count = 0
+failed = False
 
 
 @seed(options.seed)
@@ -30,9 +31,16 @@ count = 0
 )
 @given(programs)
 def check(program: Program) -> None:
-    global count
+    global count, failed
     count += 1
-    compare(program, options.worlds)
+    try:
+        compare(program, options.worlds)
+    except BaseException:
+        if not failed:
+            # To make it smaller takes up to five minutes.
+            failed = True
+            print(f"after {count} programs, this one fails; looking for a smaller one\n{program}", flush=True)
+        raise
 
 
 # What is here now need not be looked at again in each program's collection.

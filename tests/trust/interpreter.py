@@ -60,8 +60,7 @@ class Execution(Statements):
         root = loop.create_task(self._body(self.program.main))
         await asyncio.wait([root], timeout=STUCK)
         self.note("end of main" if root.done() else "stuck")
-        for timer in self._timers:
-            timer.cancel()
+        self._cancel_timers()
         await self._wind_up()
         loop.set_task_factory(None)
 
@@ -117,6 +116,10 @@ class Execution(Statements):
 
         self._loop.call_soon_threadsafe = call_soon_threadsafe  # type: ignore[assignment, method-assign]
 
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+
     async def _wind_up(self) -> None:
         """End what the program left, in an order that does not depend on addresses."""
         for round_ in range(MAX_ROUNDS):
@@ -127,6 +130,8 @@ class Execution(Statements):
             for task in alive:
                 task.cancel(f"wind up {round_}")
             await asyncio.wait(alive, timeout=STUCK)
+        # Those that were started meanwhile: how long the executor's threads take to end is not virtual, so a clock may jump over it.
+        self._cancel_timers()
         for task in self._tasks:
             # Not its exception: that nobody has asked for it is to be reported.
             self.note("task", task.number, "cancelled" if task.cancelled() else "done" if task.done() else "alive", task.cancelling())

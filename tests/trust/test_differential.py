@@ -44,6 +44,9 @@ KEPT = {
     "the end of waiting for a close is cancelled": Program(
         (("reschedule", 0.0, -1.0, (("sock_send", 3), ("close", 3))), ("thread", "value"), ("write_lines", 2))
     ),
+    "a timer is started by a task that is cancelled at the end, while a thread ends": Program(
+        (("spawn", (("try", (("await_event", 0),), "BaseException", "swallow", (("call_later", 0.5, (("mark",),)),)),)), ("thread", "value"))
+    ),
     "a task that waits for the one that waits for it": Program((("gather", ((("join", 1),), (("join", 2),)), False),)),
 }
 
