@@ -44,8 +44,14 @@ KEPT = {
     "the end of waiting for a close is cancelled": Program(
         (("reschedule", 0.0, -1.0, (("sock_send", 3), ("close", 3))), ("thread", "value"), ("write_lines", 2))
     ),
-    "a timer is started by a task that is cancelled at the end, while a thread ends": Program(
-        (("spawn", (("try", (("await_event", 0),), "BaseException", "swallow", (("call_later", 0.5, (("mark",),)),)),)), ("thread", "value"))
+    "a timer that is started at the end, while a thread ends": Program(
+        (
+            ("spawn", (("try", (("await_event", 0),), "BaseException", "swallow", (("call_later", 0.5, (("mark",),)),)),)),
+            ("thread", "value"),
+        )
+    ),
+    "timers of one instant, among others": Program(
+        (("group", ((("call_later", -1.0, ()), ("call_later", -1.0, ()), ("sleep", 0.125)), (("sleep", 0.125),)), (("mark",),)),)
     ),
     "a task that waits for the one that waits for it": Program((("gather", ((("join", 1),), (("join", 2),)), False),)),
 }

@@ -7,6 +7,7 @@ The standard library's loop gets a selector that never waits for a timer but mov
 from __future__ import annotations
 
 import asyncio
+import itertools
 import selectors
 import types
 from collections.abc import Callable, Coroutine
@@ -39,15 +40,35 @@ class _JumpingSelector(selectors.DefaultSelector):
         return []
 
 
+class _Instant(float):
+    """A time, and which of those at the same time comes first."""
+
+    order: int
+
+    def __lt__(self, other: object) -> bool:
+        if isinstance(other, _Instant):
+            return (float(self), self.order) < (float(other), other.order)
+        return super().__lt__(other)  # type: ignore[operator]
+
+
 class VirtualSelectorLoop(asyncio.SelectorEventLoop):
-    """The standard library's loop in virtual time."""
+    """The standard library's loop in virtual time, with timers of one instant in the order they were made.
+
+    Without that it leaves their order to its heap, in which it depends on what else was in there.
+    """
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
+        self._timers_made = itertools.count()
         super().__init__(self._jumping)
 
     def time(self) -> float:
         return self._jumping.now
+
+    def call_at(self, when: float, *args: Any, **options: Any) -> asyncio.TimerHandle:  # type: ignore[override]
+        instant = _Instant(when)
+        instant.order = next(self._timers_made)
+        return super().call_at(instant, *args, **options)
 
 
 def on_asyncio(main: Main, debug: bool) -> None:
