@@ -104,7 +104,8 @@ class Task:
         self.cancelling = 0
         self.pending = False
         self.told: set[Scope] = set()
-        self.started = False
+        # Whether it has ever waited for something.
+        self.waited = False
         self.done = False
         self.error: BaseException | None = None
         self.when_done: list[Step] = []
@@ -127,7 +128,7 @@ class Task:
         except BaseException as error:
             self._end(error)
         else:
-            self.wait = wait
+            self.wait, self.waited = wait, True
             self._begin_wait(wait)
 
     def _end(self, error: BaseException | None) -> None:

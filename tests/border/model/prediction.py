@@ -160,6 +160,9 @@ class Prediction(Rules):
         callee = self.start(Flavour.TRIO, scope, lambda callee: task.resume(), lambda callee: self.body(callee, step.body, path))
         wait = Wait(Flavour.ASYNCIO, lambda exc: kernel.cancel_scope(scope))
         yield wait
+        if wait.asked is not None and not callee.waited:
+            # Its first step may be made where it is called. Then it has ended before the cancellation, which finds nobody waiting.
+            raise Undecided
         error = callee.error
         left = scope.close(error)
         if error is not None and left is None:

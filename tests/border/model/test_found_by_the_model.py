@@ -211,3 +211,22 @@ def test_task_cancel_during_a_call_that_is_cancelled_already_reaches_the_next_on
             await allow_asyncio(body)
 
     hosted_run.trio_run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_call_that_fails_at_once_in_a_cancelled_scope_fails(hosted_run: Run) -> None:
+    """Whether the cancellation comes before that or after it depends on whether its first step is made where it is called."""
+
+    async def fail() -> None:
+        raise KeyError
+
+    async def call() -> None:
+        await trio_as_aio(fail)()
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            for _ in range(3):
+                with pytest.raises(KeyError):
+                    await aio_as_trio(call)()
+
+    hosted_run.trio_run(main)
