@@ -7,17 +7,18 @@ The standard library's loop gets a selector that never waits for a timer but mov
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import selectors
 import types
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from unittest import mock
 
 import trio
 from trio.testing import MockClock
 
-from trio_asyncio_compat import TrioEventLoop, _driven, aio_as_trio, open_loop
+from trio_asyncio_compat import TrioEventLoop, _driven, _readiness, _task_poller, aio_as_trio, open_loop
 
 from ..support import Poller
 
@@ -33,7 +34,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         # Twice, since a poll may fail once (`faulty_poller.py`), for which no time goes by.
         ready = super().select(0) or super().select(0)
         if ready or timeout == 0:
-            return ready
+            return sorted(ready, key=lambda event: event[0].fd)
         if timeout is None:
             return super().select(None)
         self.now += max(timeout, 0)
@@ -77,12 +78,52 @@ def on_asyncio(main: Main, debug: bool) -> None:
         runner.run(main())
 
 
+class _OrderedEpoll:
+    """An epoll that tells of descriptors in the order of their numbers."""
+
+    def __init__(self, epoll: Any) -> None:
+        self._epoll = epoll
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)
+
+    def poll(self, timeout: float, max_events: int) -> list[tuple[int, int]]:
+        return sorted(self._epoll.poll(timeout, max_events))
+
+
+class _OrderedTaskPoller(_task_poller.TaskPoller):
+    """Likewise."""
+
+    def poll(self, ready: Any) -> int:
+        self._fired.sort(key=lambda watch: (watch.fd, watch.write))
+        return super().poll(ready)
+
+
+@contextlib.contextmanager
+def _descriptors_in_order() -> Iterator[None]:
+    """Which of the descriptors that are ready comes first is nobody's promise, and differs."""
+    new_queue = _readiness._new_queue
+
+    def new_ordered_queue() -> _OrderedEpoll:
+        return _OrderedEpoll(new_queue())
+
+    with (
+        mock.patch.object(_readiness, "_new_queue", new_ordered_queue),
+        mock.patch.object(_task_poller, "TaskPoller", _OrderedTaskPoller),
+    ):
+        yield
+
+
 def _driven_by(poller: Poller) -> Callable[[Main, bool], None]:
     def run(main: Main, debug: bool) -> None:
         # One clock for all drives: time goes on between them.
         clock = MockClock(autojump_threshold=0)
         time = types.SimpleNamespace(monotonic=clock.current_time)
-        with mock.patch.object(_driven, "MonotonicClock", return_value=clock), mock.patch.object(_driven, "time", time):
+        with (
+            mock.patch.object(_driven, "MonotonicClock", return_value=clock),
+            mock.patch.object(_driven, "time", time),
+            _descriptors_in_order(),
+        ):
             with asyncio.Runner(loop_factory=lambda: TrioEventLoop(poller=poller), debug=debug) as runner:
                 runner.run(main())
 
@@ -95,7 +136,8 @@ def _hosted_by(poller: Poller) -> Callable[[Main, bool], None]:
             async with open_loop(poller=poller, debug=debug):
                 await aio_as_trio(main)()
 
-        trio.run(host, clock=MockClock(autojump_threshold=0))
+        with _descriptors_in_order():
+            trio.run(host, clock=MockClock(autojump_threshold=0))
 
     return run
 
