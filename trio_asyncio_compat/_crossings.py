@@ -112,6 +112,11 @@ class Crossings(SelectorLoop):
         try:
             context.run(self._scheduler.run_now, step)
             return not task.done()
+        except BaseException:
+            # SystemExit, which is on its way to who has called. The task keeps it, too, and would report that nobody asks for it.
+            if task.done() and not task.cancelled():
+                task.exception()
+            raise
         finally:
             del task, step
 

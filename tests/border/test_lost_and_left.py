@@ -201,9 +201,8 @@ def test_calls_that_leave_nothing_behind_need_no_new_trio_task(waits: bool) -> N
             await trio.lowlevel.checkpoint()
 
     async def asyncio_code() -> None:
-        # Two: a call may be made before the task of the last one is ready for another.
-        await trio_as_aio(call)()
-        await trio_as_aio(call)()
+        # Two at once: a call may be made before the task of the last one is ready for another.
+        await asyncio.gather(trio_as_aio(call)(), trio_as_aio(call)())
         await asyncio.sleep(1)
         spawned = Spawned()
         trio.lowlevel.add_instrument(spawned)
@@ -300,3 +299,20 @@ def test_a_call_that_raises_leaves_nothing_to_the_garbage_collector(turns: int) 
                 gc.enable()
 
     run(main)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["SystemExit", "KeyboardInterrupt"])
+@pytest.mark.parametrize("turns", [0, 1], ids=["at once", "later"])
+def test_an_error_that_ends_the_program_comes_out_of_a_call_and_is_not_reported(error: BaseException, turns: int) -> None:
+    """What the asyncio log says of it is checked with everything that is left behind."""
+
+    async def fail() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise error
+
+    async def main() -> None:
+        await aio_as_trio(fail)()
+
+    with pytest.raises(type(error)):
+        run(main)
