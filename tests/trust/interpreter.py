@@ -22,6 +22,8 @@ from .statements import Statements
 STUCK = 1000.0
 # A program that swallows a cancellation goes on to its next wait; the longest have some dozens.
 MAX_ROUNDS = 300
+# Callbacks that make callbacks, as deep as programs have them.
+LAST_TURNS = 6
 
 
 class NumberedTask(asyncio.Task[Any]):
@@ -123,6 +125,9 @@ class Execution(Statements):
     async def _wind_up(self) -> None:
         """End what the program left, in an order that does not depend on addresses."""
         for round_ in range(MAX_ROUNDS):
+            # What callbacks start now belongs to the program. Later the worlds end in ways of their own.
+            for _ in range(LAST_TURNS):
+                await asyncio.sleep(0)
             alive: list[Any] = [task for task in self._tasks if not task.done()]
             if not alive:
                 break

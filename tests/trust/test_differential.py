@@ -53,6 +53,9 @@ KEPT = {
     "timers of one instant, among others": Program(
         (("group", ((("call_later", -1.0, ()), ("call_later", -1.0, ()), ("sleep", 0.125)), (("sleep", 0.125),)), (("mark",),)),)
     ),
+    "a callback starts a task when the program is over": Program(
+        (("call_later", -1.0, (("cancel_future", 0),)), ("when_resolved", 0, (("spawn", (("mark",), ("yield", 1), ("mark",))),)))
+    ),
     "a task that waits for the one that waits for it": Program((("gather", ((("join", 1),), (("join", 2),)), False),)),
 }
 
