@@ -240,9 +240,12 @@ def test_a_coroutine_function_is_not_for_a_thread(run: Run) -> None:
     run(main, debug=True)
 
 
-def test_calls_made_between_two_drives_run_in_the_next(sync_run: Run) -> None:
+def test_calls_made_between_two_drives_begin_at_once(sync_run: Run) -> None:
     loop = sync_run.new_loop()
+    begun = threading.Event()
     try:
+        loop.run_in_executor(None, begun.set)
+        assert begun.wait(20)
         future = loop.run_in_executor(None, abs, -3)
 
         async def wait() -> int:
@@ -257,6 +260,105 @@ def test_calls_made_between_two_drives_run_in_the_next(sync_run: Run) -> None:
 
 async def _abs(loop: asyncio.AbstractEventLoop) -> int:
     return await loop.run_in_executor(None, abs, -4)
+
+
+def test_calls_that_no_thread_has_begun_when_the_drive_ends_are_made_all_the_same(sync_run: Run) -> None:
+    gate, made = threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        gate.wait(20)
+        made.release()
+
+    async def main() -> None:
+        for _ in range(100):
+            asyncio.get_running_loop().run_in_executor(None, work)
+
+    loop = sync_run.new_loop()
+    try:
+        loop.run_until_complete(main())
+        loop.close()
+        gate.set()
+        for _ in range(100):
+            assert made.acquire(timeout=20)
+    finally:
+        loop.close()
+
+
+def test_the_shutdown_waits_for_calls_made_between_two_drives(sync_run: Run) -> None:
+    gate, made = threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        gate.wait(20)
+        made.release()
+
+    loop = sync_run.new_loop()
+    try:
+        loop.run_in_executor(None, work)
+        loop.call_soon(gate.set)
+        loop.run_until_complete(loop.shutdown_default_executor())
+        assert made.acquire(blocking=False)
+        with pytest.raises(RuntimeError, match="shutdown"):
+            loop.run_in_executor(None, work)
+    finally:
+        loop.close()
+
+
+def test_a_callback_may_block_until_a_thread_has_begun(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gate = threading.Event()
+        futures = []
+        for _ in range(3):
+            begun = threading.Event()
+
+            def work(begun: threading.Event = begun) -> None:
+                begun.set()
+                gate.wait(20)
+
+            futures.append(loop.run_in_executor(None, work))
+            assert begun.wait(20)
+            # Each thread but the first wants a turn of trio since the one before.
+            await asyncio.sleep(0.001)
+        gate.set()
+        await asyncio.gather(*futures)
+
+    run(main)
+
+
+def test_a_call_may_be_made_from_another_thread(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made = threading.Event()
+        thread = threading.Thread(target=loop.run_in_executor, args=(None, made.set))
+        thread.start()
+        thread.join()
+        while not made.is_set():
+            await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_a_call_fails_where_the_system_has_no_thread_for_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start"):
+                while True:  # until trio has none in reserve
+                    trio.lowlevel.start_thread_soon(gate.wait, lambda result: None)
+            with pytest.raises(RuntimeError, match="can't start"):
+                await loop.run_in_executor(None, abs, -1)
+        assert await loop.run_in_executor(None, abs, -2) == 2
+
+    try:
+        run(main)
+    finally:
+        gate.set()
 
 
 # Names

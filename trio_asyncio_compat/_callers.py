@@ -74,6 +74,22 @@ class Callers:
             # An error of the first step keeps the frames that it came from and those behind them, and the call keeps the error.
             del call
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a caller waits, so that `start_now` works at any moment, also in a finaliser in the middle of trio's own code."""
+        return bool(self._idle)
+
+    def prepare(self) -> None:
+        """Have a caller wait for a call soon, if none does."""
+        if self.open and not self._idle:
+            contextvars.Context().run(_start_soon, self._nursery, Caller(self), IDLE)
+
+    async def prepared(self) -> None:
+        """`prepare`, and return when it waits."""
+        self.prepare()
+        while not self._idle:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
     def put_back(self, caller: Caller) -> bool:
         """`caller` has made its call; tell whether it is to wait for another."""
         if not self.open or len(self._idle) >= MAX_IDLE:

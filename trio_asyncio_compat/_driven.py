@@ -41,7 +41,8 @@ def drive(loop: TrioEventLoop) -> None:
     async def main() -> None:
         nonlocal end
         async with trio.open_nursery() as nursery:
-            with serving(loop, nursery, abandon_threads=True):
+            with serving(loop, nursery, abandon_threads=True) as callers:
+                await callers.prepared()
                 end = await outcome.acapture(loop._pump.run)
                 # What trio tasks the loop still has belong to this drive. First the cancellation: who waits for the loop then sees that.
                 for scope in [*(call.scope for call in loop._calls), *loop._carried]:

@@ -45,8 +45,8 @@ class Executors(Crossings):
         self._check_default_executor()
         if self._workers is None:
             self._workers = WorkerPool(self)
-            if self._nursery is not None:
-                self._workers.start(self._nursery, abandon=not self._hosted)
+            if self._callers is not None:
+                self._workers.start(self._callers, abandon=not self._hosted)
         return self._workers.submit(func, args)
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # type: ignore[override, unused-ignore]

@@ -18,6 +18,7 @@ import trio
 
 from . import _current_loop
 from ._interrupts import InterruptGuard
+from ._threads import forget_workers
 from ._trio_private import forget_run, is_interrupt_handler
 
 
@@ -29,6 +30,7 @@ def register() -> None:
 
 
 def _after_in_child() -> None:
+    forget_workers()
     if not trio.lowlevel.in_trio_run():
         return
     forget_run()

@@ -116,9 +116,10 @@ async def _hosted(
         async with trio.open_nursery() as nursery:
             with (
                 running(loop, HostedGuard(loop), trio.lowlevel.current_clock().current_time),
-                serving(loop, nursery, abandon_threads=False),
+                serving(loop, nursery, abandon_threads=False) as callers,
             ):
                 loop._hosted = True
+                await callers.prepared()
                 nursery.start_soon(host.pump, name=f"pump of {loop!r}")
                 try:
                     with host.body:

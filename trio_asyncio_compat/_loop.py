@@ -202,6 +202,8 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
         super().close()
+        if self._workers is not None:
+            self._workers.close()
         self._close_files()
 
     async def shutdown_asyncgens(self) -> None:

@@ -43,7 +43,7 @@ def running(loop: TrioEventLoop, guard: InterruptGuard, clock: Callable[[], floa
 
 
 @contextlib.contextmanager
-def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool) -> Iterator[None]:
+def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool) -> Iterator[Callers]:
     """`nursery` carries the trio tasks of `loop`: its watcher, its workers, its calls."""
     loop._nursery = nursery
     loop._callers = callers = Callers(loop, nursery)
@@ -53,13 +53,13 @@ def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool
     loop._trio_hooks = firstiter, finalizer
     loop._poller.start(nursery)
     if loop._workers is not None:
-        loop._workers.start(nursery, abandon=abandon_threads)
+        loop._workers.start(callers, abandon=abandon_threads)
     loop._pump.running = True
     loop._pump.start_watching(nursery)
     _current_loop.enter(loop, nursery)
     loop._watch_trio(loop._debug)
     try:
-        yield
+        yield callers
     finally:
         loop._watch_trio(False)
         _current_loop.leave(nursery)

@@ -16,6 +16,7 @@ from trio.testing import MockClock
 
 from trio_asyncio_compat import TrioEventLoop, aio_as_trio, allow_asyncio, flavour_free_task_factory, open_loop
 from trio_asyncio_compat._callers import IDLE
+from trio_asyncio_compat._threads import WORKER
 
 from ..support import Records
 
@@ -84,7 +85,7 @@ def left_in(loop: TrioEventLoop) -> list[str]:
 
 
 def _is_its_own(name: str) -> bool:
-    return name.startswith(("pump of", "watcher of")) or "WorkerPool" in name or name == IDLE
+    return name.startswith(("pump of", "watcher of")) or name in (IDLE, WORKER)
 
 
 def balanced() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import sys
 import threading
 from collections.abc import Callable
@@ -133,6 +134,54 @@ def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> N
     assert refused <= {"Event loop is closed"}
 
 
+@pytest.mark.parametrize("kind", ["hosted", "driven"])
+def test_threads_use_the_default_executor_while_loops_open_and_close(clean: Records, kind: str) -> None:
+    """What is not refused is done: begun in a run of the loop, between two, or when it has ended."""
+    current: list[TrioEventLoop] = []
+    over = threading.Event()
+    accepted, done = threading.Semaphore(0), threading.Semaphore(0)
+    refused: set[str] = set()
+
+    def work(number: int) -> None:
+        while not over.is_set():
+            for loop in current:
+                try:
+                    loop.run_in_executor(None, done.release)
+                    accepted.release()
+                except RuntimeError as exc:
+                    refused.add(str(exc))
+            over.wait(0.001)
+
+    async def hosted() -> None:
+        async with open_loop() as loop:
+            current[:] = [loop]
+            await aio_as_trio(asyncio.sleep)(0.002)
+
+    errors: list[BaseException] = []
+    threads = threading.Thread(target=lambda: errors.extend(in_threads(10, work)))
+    threads.start()
+    try:
+        for _ in range(20):
+            if kind == "hosted":
+                trio.run(hosted)
+            else:
+                with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
+                    current[:] = [runner.get_loop()]  # type: ignore[list-item]
+                    runner.run(asyncio.sleep(0.002))
+                    runner.run(asyncio.sleep(0.002))
+    finally:
+        over.set()
+        threads.join()
+        current.clear()
+    assert errors == []
+    assert refused <= {"Event loop is closed", "Executor shutdown has been called"}
+    count = 0
+    while accepted.acquire(blocking=False):
+        assert done.acquire(timeout=20)
+        count += 1
+    assert count
+
+
 def test_a_loop_per_thread_in_twenty_threads(our_run: Run) -> None:
     def work(number: int) -> None:
         async def main() -> int:
@@ -181,6 +230,39 @@ def test_finalisers_call_into_the_loop_whenever_they_run(run: Run) -> None:
         run(main)
     finally:
         gc.set_threshold(*before)
+
+
+def test_finalisers_use_the_default_executor_whenever_they_run(our_run: Run) -> None:
+    """Also in the middle of trio's own code and of the executor's. (asyncio's executor would wait for a lock that it holds itself.)"""
+    calls = 300
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        asked, done = itertools.count(), threading.Semaphore(0)
+
+        def submit() -> None:
+            loop.run_in_executor(None, done.release)
+
+        def collect(frame: Any, event: str, arg: object) -> None:
+            if event == "call" and next(asked) < calls:
+                sys.setprofile(None)
+                Finalised(submit)
+                gc.collect(0)
+                sys.setprofile(collect)
+
+        sys.setprofile(collect)
+        try:
+            while next(asked) < calls:
+                await asyncio.to_thread(int)
+                await asyncio.sleep(0.0001)
+        finally:
+            sys.setprofile(None)
+        # One of the numbers may have been drawn by the loop above.
+        for _ in range(calls - 100):
+            while not done.acquire(blocking=False):
+                await asyncio.sleep(0)
+
+    our_run(main)
 
 
 def test_a_collection_at_every_call_of_a_small_program(our_run: Run) -> None:

@@ -21,7 +21,7 @@ from .._origins import origin
 from .._pump import Pump
 from .._stdlib import awaited_by_task
 from .._task_poller import _Watch
-from .._threads import WorkerPool
+from .._threads import WORKER
 from .._trio_private import is_scheduled, scopes_around, was_cancelled, why_cancelled
 from ..border.task import FlavourFreeTask
 from .asking import attribute, result
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from .._loop import TrioEventLoop
     from .model import Flavour, State
 
-# What the trio tasks run that keep a loop going; the names of those that wait for a call, and of trio's own for calls from other threads.
-_MACHINERY = {Pump.run.__code__, Pump._watch.__code__, _Host.pump.__code__, _Watch.run.__code__, WorkerPool._run_worker.__code__}
-_MACHINERY_NAMES = {IDLE, "<TrioToken.run_sync_soon task>"}
+# What the trio tasks run that keep a loop going; the names of those that wait for a call or have a thread, and of trio's own for calls from
+# other threads.
+_MACHINERY = {Pump.run.__code__, Pump._watch.__code__, _Host.pump.__code__, _Watch.run.__code__}
+_MACHINERY_NAMES = {IDLE, WORKER, "<TrioToken.run_sync_soon task>"}
 
 
 def collect() -> TaskTree:
