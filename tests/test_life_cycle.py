@@ -663,3 +663,15 @@ def test_ctrl_c_in_the_constructor_leaves_nothing(clean: Records, attribute: str
 
     with pytest.raises(KeyboardInterrupt):
         Interrupted()
+
+
+def test_a_loop_that_nobody_closed_may_be_collected_after_its_sockets(clean: Records) -> None:
+    """The collector finalises what it finds in no order. asyncio's own loop complains of a descriptor that is -1."""
+    loop = TrioEventLoop()
+    loop.run_until_complete(asyncio.sleep(0))
+    for sock in (loop._ssock, loop._csock):
+        assert sock is not None
+        sock.close()
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        del loop
+        gc.collect()

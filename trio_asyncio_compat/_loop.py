@@ -362,6 +362,14 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         run_as_asyncio(self, lambda: made.append(super(TrioEventLoop, self).create_task(coro, **options)))
         return made.pop()
 
+    def _close_self_pipe(self) -> None:
+        if self._ssock.fileno() < 0:
+            # A loop that nobody has closed is collected together with its sockets, and this one came first.
+            if self._csock is not None:
+                self._csock.close()
+            return
+        super()._close_self_pipe()
+
     def _read_from_self(self) -> None:
         # One call, where the base class reads until there is nothing: what is left is found by the next poll.
         try:
