@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from trio_asyncio_compat import aio_as_trio
+from trio_asyncio_compat import aio_as_trio, open_loop
 
 from .support import Run
 
@@ -140,6 +140,48 @@ def test_trio_can_be_called_from_a_worker(our_run: Run) -> None:
         assert await asyncio.to_thread(work) == ("awaited", "called")
 
     our_run(main)
+
+
+def test_a_worker_that_waits_in_trio_does_not_keep_the_loop_from_ending(hosted_run: Run) -> None:
+    begun = trio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    async def main() -> asyncio.Future[None]:
+        future = asyncio.get_running_loop().run_in_executor(None, trio.from_thread.run, wait)
+        await begun.wait()
+        return future
+
+    assert hosted_run.trio_run(main).cancelled()
+
+
+def test_trio_can_be_called_from_a_worker_that_began_while_the_loop_was_blocked(our_run: Run) -> None:
+    def work() -> int:
+        begun.set()
+        return trio.from_thread.run_sync(abs, -5)
+
+    async def main() -> None:
+        future = asyncio.get_running_loop().run_in_executor(None, work)
+        assert begun.wait(20)
+        assert await future == 5
+
+    begun = threading.Event()
+    our_run(main)
+
+
+def test_a_worker_that_calls_trio_finds_its_own_loop(hosted_run: Run) -> None:
+    async def which() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    async def main() -> None:
+        async with open_loop() as outer, open_loop() as inner:
+            for loop in (outer, inner):
+                future = loop.run_in_executor(None, trio.from_thread.run, which)
+                assert await aio_as_trio(future, loop=loop) is loop
+
+    hosted_run.trio_run(main)
 
 
 def test_asyncio_can_be_called_from_a_worker(run: Run) -> None:

@@ -89,6 +89,8 @@ async def _end_blocks(loop: TrioEventLoop) -> None:
 
 
 async def _close_executor(loop: TrioEventLoop) -> None:
+    if loop._workers is not None:
+        loop._workers.cancel()
     await loop.shutdown_default_executor()
 
 

@@ -95,6 +95,10 @@ def _set_exception(future: asyncio.Future[Any], exc: BaseException) -> None:
         error = RuntimeError("a function run in an executor raised StopIteration")
         error.__cause__ = exc
         exc = error
+    elif isinstance(exc, trio.Cancelled):
+        # It waited in trio, and the loop has ended: for asyncio a cancellation, too.
+        future.cancel(str(exc))
+        return
     elif type(exc) is concurrent.futures.CancelledError:
         # The function waited for a concurrent future; asyncio hands its cancellation on as its own kind.
         exc = asyncio.CancelledError(*exc.args)
@@ -216,6 +220,11 @@ class WorkerPool:
             self._shut = True
             self.dismiss()
         await self._ended.wait()
+
+    def cancel(self) -> None:
+        """The loop ends: what its jobs are waiting for in trio (`trio.from_thread.run`) is cancelled, as its other trio tasks are."""
+        for call in self._calls:
+            call.cancel("the event loop is shutting down")
 
     def close(self) -> None:
         """The loop is closed; what is being done goes on."""

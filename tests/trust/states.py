@@ -33,8 +33,8 @@ def state(function: State) -> State:
     return function
 
 
-def keep(task: asyncio.Task[Any]) -> None:
-    """Keep a task from being collected, and take what it raises, so that nothing is reported."""
+def keep(task: asyncio.Future[Any]) -> None:
+    """Keep a task or future from being collected, and take what it raises, so that nothing is reported."""
     kept.append(task)
 
 
@@ -262,6 +262,25 @@ async def a_busy_thread() -> None:
             released.set()
 
     await _begun(uses_thread())
+
+
+@state
+async def a_thread_that_waits_in_trio() -> None:
+    begun = threading.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    keep(asyncio.get_running_loop().run_in_executor(None, trio.from_thread.run, wait))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+
+
+@state
+async def more_calls_than_threads() -> None:
+    for _ in range(100):
+        keep(asyncio.get_running_loop().run_in_executor(None, int))
 
 
 @state
