@@ -467,6 +467,8 @@ def test_readers_and_what_is_ready_are_listed(our_run: Run) -> None:
 @pytest.mark.parametrize("start", ["to_thread", "run_in_executor"])
 def test_a_thread_at_work_is_shown_with_who_waits_for_it(start: str, our_run: Run) -> None:
     def work() -> TaskTree:
+        # It is begun at once. When trio has had its turn, the task waits.
+        trio.from_thread.run_sync(int)
         return collect()
 
     async def waits_for_thread() -> TaskTree:
