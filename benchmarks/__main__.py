@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import plot, report
+from . import plot, published, report
 from .loops import DEFAULT, RUNNERS, TRIO_RUNNERS, missing
 from .row import Result, Row
 from .rows import ROWS
@@ -43,6 +43,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", metavar="FILE", help="write all measurements here")
     parser.add_argument("--svg", metavar="FILE", help="draw a plot here")
+    parser.add_argument("--write-docs", action="store_true", help="keep the measurements in docs, and write README's and docs' tables anew")
     parser.add_argument("--from", dest="measured", metavar="FILE", help="measure nothing: take what --json has written")
     parser.add_argument("--list", action="store_true", help="only list the rows")
     chosen = parser.parse_args()
@@ -52,6 +53,8 @@ def options() -> argparse.Namespace:
     chosen.rows = [row for row in ROWS.values() if any(_matches(row, pattern) for pattern in chosen.rows)]
     if not chosen.rows:
         parser.error("no such row; see --list")
+    if chosen.write_docs and len(chosen.rows) < len(ROWS):
+        parser.error("--write-docs is for the whole table")
     if chosen.rounds < 1 or chosen.seconds <= 0:
         parser.error("--rounds and --seconds must be positive")
     return chosen
@@ -82,12 +85,7 @@ def measure(row: Row, loop: str, seconds: float) -> Result | None:
     if run.returncode:
         print(f"\n{loop} failed in {row.name!r}:\n{run.stderr[-2000:]}", file=sys.stderr)
         return None
-    return result(json.loads(run.stdout.splitlines()[-1]))
-
-
-def result(found: dict[str, Any]) -> Result:
-    """A result from its JSON, which has only strings as keys."""
-    return Result(**{**found, "histogram": {int(power): count for power, count in found["histogram"].items()}})
+    return report.result(json.loads(run.stdout.splitlines()[-1]))
 
 
 class Progress:
@@ -152,14 +150,6 @@ def recorded(rows: list[Row], results: report.Results, rounds: int, seconds: flo
     return {**report.machine(), "rounds": rounds, "seconds": seconds, "units": units, "results": measured}
 
 
-def read(record: dict[str, Any]) -> report.Results:
-    """The results in such a record."""
-    return {
-        name: {loop: found if isinstance(found, str) else [result(one) for one in found] for loop, found in of_row.items()}
-        for name, of_row in record["results"].items()
-    }
-
-
 def main() -> int:
     chosen = options()
     rows: list[Row] = chosen.rows
@@ -172,22 +162,21 @@ def main() -> int:
         record = json.loads(Path(chosen.measured).read_text())
     else:
         record = recorded(rows, run(rows, loops, chosen.rounds, chosen.seconds), chosen.rounds, chosen.seconds)
-    results = read(record)
+    results = report.read(record)
     rows = [row for row in rows if row.name in results]
     loops = [loop for loop in loops if all(loop in results[row.name] for row in rows)]
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    tables = [report.table(rows, results, loops, unit, markdown=chosen.markdown) for unit in ("per second", "bytes each")]
+    tables = [report.table(rows, results, loops, unit, markdown=chosen.markdown) for unit in report.TABLES]
     for part in (*tables, report.histograms(rows, results, loops)):
         if part:
             print(part + "\n")
-    print(
-        f"{record['date']}, revision {record['revision']}, Python {record['python']}, {versions}; {record['machine']}, "
-        f"{record['system']}; medians of {record['rounds']} interleaved rounds of {record['seconds']:g} s"
-    )
+    print(report.conditions(record))
     if chosen.json:
         Path(chosen.json).write_text(json.dumps(record, indent=1) + "\n")
     if chosen.svg:
         Path(chosen.svg).write_text(plot.draw(record))
+    if chosen.write_docs:
+        for file in published.write(record, list(ROWS.values()), ROOT):
+            print(f"wrote {file.relative_to(ROOT)}", file=sys.stderr)
     return 1 if any(found == "failed" for of_row in results.values() for found in of_row.values()) else 0
 
 

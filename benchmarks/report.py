@@ -17,6 +17,8 @@ from .row import Result, Row
 # By row, then by loop: the results of the rounds, or why there are none.
 Results = dict[str, dict[str, list[Result] | str]]
 
+# The units of what is shown in a table, each in one of its own.
+TABLES = ("per second", "bytes each")
 BAR = 40
 
 
@@ -54,6 +56,28 @@ def _revision() -> str | None:
     return found.stdout.strip() or None
 
 
+def result(found: dict[str, Any]) -> Result:
+    """A result from its JSON, which has only strings as keys."""
+    return Result(**{**found, "histogram": {int(power): count for power, count in found["histogram"].items()}})
+
+
+def read(record: dict[str, Any]) -> Results:
+    """The results in what `--json` has written."""
+    return {
+        name: {loop: found if isinstance(found, str) else [result(one) for one in found] for loop, found in of_row.items()}
+        for name, of_row in record["results"].items()
+    }
+
+
+def conditions(record: dict[str, Any]) -> str:
+    """When and on what it was measured, and how."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        f"{record['date']}, revision {record['revision']}, Python {record['python']}, {versions}; {record['machine']}, "
+        f"{record['system']}; medians of {record['rounds']} interleaved rounds of {record['seconds']:g} s"
+    )
+
+
 def table(rows: list[Row], results: Results, loops: list[str], unit: str, *, markdown: bool) -> str:
     """The median of each loop with its spread, and the first loop's median over each of the others', for the rows with this unit."""
     ours, peers = loops[0], [loop for loop in loops[1:] if loop != "ceiling"]
@@ -66,13 +90,28 @@ def table(rows: list[Row], results: Results, loops: list[str], unit: str, *, mar
     if len(lines) == 1:
         return ""
     if markdown:
-        lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return _markdown(lines)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     )
+
+
+def summary(rows: list[Row], results: Results) -> str:
+    """In Markdown: how fast the first loop of each row is, and its ratios to the others."""
+    loops = list(next(iter(results.values())))
+    ours, peers = loops[0], [loop for loop in loops[1:] if loop != "ceiling"]
+    lines = [["per second", ours, *(f"{ours} / {peer}" for peer in peers)]]
+    for row in rows:
+        of_row = results[row.name]
+        lines.append([row.name, _cell(of_row[ours]).partition(" ±")[0], *(_ratio(of_row[ours], of_row[peer]) for peer in peers)])
+    return _markdown(lines)
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    aligned = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in aligned)
 
 
 def histograms(rows: list[Row], results: Results, loops: list[str]) -> str:
@@ -108,6 +147,12 @@ def _cell(found: list[Result] | str) -> str:
     return f"{number} ±{(max(rates) - min(rates)) / 2 / median:.0%}" if len(rates) > 1 else number
 
 
-def _ratio(ours: list[Result] | str, peer: list[Result] | str) -> str:
+def ratio(ours: list[Result] | str, peer: list[Result] | str) -> float | None:
+    """Of the medians; None if there are not both."""
     mine, other = _median(ours), _median(peer)
-    return f"{mine / other:.2f}" if mine is not None and other is not None else ""
+    return mine / other if mine is not None and other is not None else None
+
+
+def _ratio(ours: list[Result] | str, peer: list[Result] | str) -> str:
+    found = ratio(ours, peer)
+    return "" if found is None else f"{found:.2f}"
