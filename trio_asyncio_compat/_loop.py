@@ -15,6 +15,7 @@ import sys
 import threading
 import warnings
 import weakref
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 import trio
@@ -33,7 +34,7 @@ from ._pump import Pump
 from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
 from ._signals import SignalHandlers
-from ._stdlib import SelectorLoop, ThreadSafeHandle
+from ._stdlib import HANDLES_LOCK, SelectorLoop, ThreadSafeHandle
 from ._tracebacks import tidy
 from ._transports import keep_read_buffers
 from ._trio_asyncio import TrioAsyncioMethods
@@ -53,8 +54,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 # The locking handles of Python 3.14 call the plain ones' constructor.
-_HANDLES_LOCK = ThreadSafeHandle is not _stdlib.Handle
-_THREADSAFE_FRAMES = 2 if _HANDLES_LOCK else 1
+_THREADSAFE_FRAMES = 2 if HANDLES_LOCK else 1
+_new = object.__new__
 # How long the asyncio side may keep trio's other tasks waiting while it is busy, in seconds.
 DEFAULT_SLICE_LENGTH = 0.001
 
@@ -226,7 +227,15 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         if self._closed or self._debug:
             handle = self._debug_handle("call_soon", callback, args, context)
         else:
-            handle = Handle(callback, args, self, context)
+            # `Handle(callback, args, self, context)`, written out: no call of a type that calls `__init__`. Measured, processor time for a
+            # callback that does nothing, 100 in a turn: 0.31 us instead of 0.36 on 3.11, 0.38 instead of 0.43 on 3.13.
+            handle = _new(Handle)
+            handle._context = copy_context() if context is None else context
+            handle._loop = self
+            handle._callback = callback
+            handle._args = args
+            handle._cancelled = False
+            handle._repr = handle._source_traceback = None
         scheduler = self._scheduler
         scheduler.ready.append(handle)
         if scheduler.idle:
@@ -249,7 +258,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
     ) -> asyncio.Handle:
         """`call_soon` for other threads, signal handlers and finalisers."""
         handle: _stdlib.Handle
-        if self._closed or self._debug or _HANDLES_LOCK:
+        if self._closed or self._debug or HANDLES_LOCK:
             self._check_closed()
             if self._debug:
                 self._check_callback(callback, "call_soon_threadsafe")
