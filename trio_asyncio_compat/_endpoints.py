@@ -6,13 +6,14 @@ A base of `TrioEventLoop`. The standard library's methods for connections, serve
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from typing import TYPE_CHECKING, Any
 
 from . import _stdlib
 from ._handles import Handle
 from ._stdlib import SelectorLoop
-from ._tls import TlsProtocol
+from ._tls import TlsProtocol, upgrade
 from ._transports import TrioSocketTransport
 
 if sys.platform != "win32":
@@ -108,6 +109,13 @@ class Endpoints(SelectorLoop):
         )
         TrioSocketTransport(self, rawsock, tls, extra=extra, server=server, **options)
         return tls._app_transport
+
+    async def start_tls(self, transport: Any, protocol: Any, sslcontext: Any, **options: Any) -> asyncio.Transport | None:
+        """Put TLS between a live connection and its protocol, as in asyncio; return the transport that the protocol is to use now."""
+        if not isinstance(sslcontext, ssl.SSLContext) or not getattr(transport, "_start_tls_compatible", False):
+            # Which says what is wrong.
+            return await super().start_tls(transport, protocol, sslcontext, **options)
+        return await upgrade(self, transport, protocol, sslcontext, **options)
 
     async def sendfile(self, transport: Any, file: Any, offset: int = 0, count: int | None = None, *, fallback: bool = True) -> int:
         """Send a file over a transport, as in asyncio; return how many bytes were sent."""

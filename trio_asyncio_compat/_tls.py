@@ -1,11 +1,16 @@
 """TLS: the standard library's protocol, which reads without running into OpenSSL's "want read" each time.
 
-Created by the loop's `_make_ssl_transport`.
+Created by the loop's `_make_ssl_transport` and `start_tls`.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._stdlib import SSL_AGAIN, SSLProtocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class TlsProtocol(SSLProtocol):
@@ -33,3 +38,24 @@ class TlsProtocol(SSLProtocol):
             # The other side has said that nothing more comes.
             self._call_eof_received()
             self._start_shutdown()
+
+
+async def upgrade(loop: asyncio.AbstractEventLoop, transport: Any, protocol: Any, context: Any, **options: Any) -> asyncio.Transport:
+    """Put TLS between a transport that is connected and `protocol`; return what `protocol` is to use after the handshake.
+
+    `options` are `TlsProtocol`'s. If the handshake fails, or this is cancelled, the transport is closed.
+    """
+    shaken = loop.create_future()
+    tls = TlsProtocol(loop, protocol, context, shaken, call_connection_made=False, **options)
+    # Nothing may be read for it before it knows its transport.
+    transport.pause_reading()
+    transport.set_protocol(tls)
+    first = [loop.call_soon(tls.connection_made, transport), loop.call_soon(transport.resume_reading)]
+    try:
+        await shaken
+    except BaseException:
+        transport.close()
+        for handle in first:
+            handle.cancel()
+        raise
+    return tls._app_transport
