@@ -296,8 +296,16 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
             raise TypeError("when cannot be None")
         if self._closed or self._debug:
             return self._debug_timer("call_at", when, callback, args, context)
+        # `TimerHandle(when, callback, args, self, context)`, as in `call_soon`: every `asyncio.timeout` comes here.
+        timer = _new(TimerHandle)
+        timer._context = copy_context() if context is None else context
+        timer._loop = self
+        timer._callback = callback
+        timer._args = args
+        timer._cancelled = False
+        timer._repr = timer._source_traceback = None
+        timer._when = when
         scheduler = self._scheduler
-        timer = TimerHandle(when, callback, args, self, context)
         scheduler.add_timer(when, timer)
         if scheduler.idle and not scheduler.deadlines[0] < when:
             self._pump.retime()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import bisect
 import collections
 import heapq
-import itertools
 import math
 import time
 from typing import TYPE_CHECKING
@@ -179,7 +178,7 @@ class Scheduler:
         ready = self.ready
         popleft = ready.popleft
         handle = args = None
-        for _ in itertools.repeat(None, len(ready)):
+        for _ in range(len(ready)):
             handle = popleft()
             if handle._cancelled:
                 continue
@@ -241,17 +240,19 @@ class Scheduler:
         """
         self.slices += 1
         start = time.perf_counter()
-        end = start + self._slice_length
+        # A poller that learns what is ready only from trio makes one turn at a time.
+        end = start if self._lazy else start + self._slice_length
         ready, in_trio_task = self.ready, self.in_trio_task
         served = False
         while True:
-            queued = bool(ready)
+            quiet = not ready
             found = self.turn()
-            served = served or found > 0
+            if found:
+                served = True
             now = time.perf_counter()
-            if not ready and not (served and (found or queued)) and not (self.deadlines and self.deadlines[0] <= self.time()):
+            if now >= end or self.stopping or (in_trio_task and not self.in_trio_task):
                 break
-            if now >= end or self.stopping or self.in_trio_task is not in_trio_task or self._lazy:
+            if not (ready or (served and (found or not quiet)) or (self.deadlines and self.deadlines[0] <= self.time())):
                 break
         if now - start > self.longest_slice:
             self.longest_slice = now - start
