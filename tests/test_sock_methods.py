@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,6 +166,40 @@ def test_a_wait_that_is_cancelled_leaves_the_socket_usable(run: Run, method: str
                 assert not loop.remove_writer(one)
             await loop.sock_sendall(other, b"x")
             assert await loop.sock_recv(one, 1) == b"x"
+
+    run(main)
+
+
+def test_a_wait_that_has_received_watches_no_longer(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pair() as (one, other):
+            for data in (b"first", b"second"):
+                task = asyncio.ensure_future(loop.sock_recv(one, 10))
+                await asyncio.sleep(0)
+                await loop.sock_sendall(other, data)
+                assert await task == data
+                assert not loop.remove_reader(one)
+
+    run(main)
+
+
+def test_an_error_met_while_waiting_comes_out(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+            accepted.setblocking(False)
+            with client, accepted:
+                task = asyncio.ensure_future(loop.sock_recv(accepted, 10))
+                await asyncio.sleep(0)
+                # Closed like this, it is reset.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                with pytest.raises(ConnectionResetError):
+                    await task
+                assert not loop.remove_reader(accepted)
 
     run(main)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _stdlib
 from ._handles import Handle
-from ._stdlib import SelectorLoop
+from ._sock_recv import SockRecv
 from ._tls import TlsProtocol, upgrade
 from ._transports import TrioSocketTransport
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._scheduler import Scheduler
 
 
-class Endpoints(SelectorLoop):
+class Endpoints(SockRecv):
     """See the module. Servers, pipes and processes are kept weakly, to be closed when a hosted loop ends."""
 
     _poller: Poller
