@@ -36,17 +36,6 @@ class TimerHandle(_stdlib.TimerHandle):
 
     __slots__ = ()
 
-    def __init__(self, when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: Any, context: Context | None) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when
-        self._scheduled = False
-
     def cancel(self) -> None:
         """Cancel the call; a second time does nothing."""
         if not self._cancelled:
@@ -56,3 +45,20 @@ class TimerHandle(_stdlib.TimerHandle):
                 self._repr = repr(self)
             self._callback = None
             self._args = None
+
+
+_new = object.__new__
+
+
+def new_timer(when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: Any, context: Context | None) -> TimerHandle:
+    """A timer, made by a function: calling a type that calls `__init__` takes longer. Every `asyncio.timeout` makes one."""
+    timer = _new(TimerHandle)
+    timer._context = copy_context() if context is None else context
+    timer._loop = loop
+    timer._callback = callback
+    timer._args = args
+    timer._cancelled = False
+    timer._repr = timer._source_traceback = None
+    timer._when = when
+    timer._scheduled = False
+    return timer

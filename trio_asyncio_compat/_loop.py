@@ -26,7 +26,7 @@ from ._driven import drive
 from ._endpoints import Endpoints
 from ._executors import Executors
 from ._flavour import run_as_asyncio
-from ._handles import Handle, TimerHandle
+from ._handles import Handle, new_timer
 from ._interrupts import InterruptGuard
 from ._origins import forget_machinery
 from ._processes import Children
@@ -282,7 +282,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         when = scheduler.time() + delay
         if self._closed or self._debug:
             return self._debug_timer("call_later", when, callback, args, context)
-        timer = TimerHandle(when, callback, args, self, context)
+        timer = new_timer(when, callback, args, self, context)
         scheduler.add_timer(when, timer)
         if scheduler.idle and not scheduler.deadlines[0] < when:
             self._pump.retime()
@@ -296,15 +296,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
             raise TypeError("when cannot be None")
         if self._closed or self._debug:
             return self._debug_timer("call_at", when, callback, args, context)
-        # `TimerHandle(when, callback, args, self, context)`, as in `call_soon`: every `asyncio.timeout` comes here.
-        timer = _new(TimerHandle)
-        timer._context = copy_context() if context is None else context
-        timer._loop = self
-        timer._callback = callback
-        timer._args = args
-        timer._cancelled = False
-        timer._repr = timer._source_traceback = None
-        timer._when = when
+        timer = new_timer(when, callback, args, self, context)
         scheduler = self._scheduler
         scheduler.add_timer(when, timer)
         if scheduler.idle and not scheduler.deadlines[0] < when:
