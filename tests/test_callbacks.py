@@ -415,16 +415,16 @@ def test_a_coroutine_function_is_no_callback(run: Run) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        calls: list[Callable[[Any], object]] = [
-            loop.call_soon,
-            loop.call_soon_threadsafe,
-            lambda fn: loop.call_later(1, fn),
-            lambda fn: loop.call_at(1, fn),
+        calls: list[tuple[Callable[[Any], object], str]] = [
+            (loop.call_soon, "call_soon"),
+            (loop.call_soon_threadsafe, "call_soon_threadsafe"),
+            (lambda fn: loop.call_later(1, fn), "call_at"),
+            (lambda fn: loop.call_at(1, fn), "call_at"),
         ]
-        for call in calls:
-            with pytest.raises(TypeError, match="coroutines cannot be used with"):
+        for call, name in calls:
+            with pytest.raises(TypeError, match=rf"coroutines cannot be used with {name}\(\)"):
                 call(coroutine_function)
-            with pytest.raises(TypeError, match="a callable object was expected"):
+            with pytest.raises(TypeError, match=rf"a callable object was expected by {name}\(\)"):
                 call("text")
 
     run(main, debug=True)

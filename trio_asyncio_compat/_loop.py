@@ -281,7 +281,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         scheduler = self._scheduler
         when = scheduler.time() + delay
         if self._closed or self._debug:
-            return self._debug_timer("call_later", when, callback, args, context)
+            return self._debug_timer(when, callback, args, context)
         timer = new_timer(when, callback, args, self, context)
         scheduler.add_timer(when, timer)
         if scheduler.idle and not scheduler.deadlines[0] < when:
@@ -295,7 +295,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         if when is None:
             raise TypeError("when cannot be None")
         if self._closed or self._debug:
-            return self._debug_timer("call_at", when, callback, args, context)
+            return self._debug_timer(when, callback, args, context)
         timer = new_timer(when, callback, args, self, context)
         scheduler = self._scheduler
         scheduler.add_timer(when, timer)
@@ -304,12 +304,13 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         return timer  # type: ignore[return-value]
 
     def _debug_timer(
-        self, method: str, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
     ) -> asyncio.TimerHandle:
         """`_debug_handle` for timers."""
         self._check_closed()
         self._check_thread()
-        self._check_callback(callback, method)
+        # Also for `call_later`, which in asyncio calls `call_at`.
+        self._check_callback(callback, "call_at")
         timer = _stdlib.TimerHandle(when, callback, args, self, context)
         _forget_callers(timer, 2)
         scheduler = self._scheduler
