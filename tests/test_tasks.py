@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -153,6 +154,15 @@ def test_an_option_that_asyncio_does_not_know_is_refused(run: Run) -> None:
         coroutine.close()
 
     run(main)
+
+
+def test_the_signature_is_that_of_asyncio(our_run: Run) -> None:
+    async def main() -> None:
+        assert inspect.signature(asyncio.get_running_loop().create_task) == inspect.signature(stock.create_task)
+
+    stock = asyncio.SelectorEventLoop()
+    stock.close()
+    our_run(main)
 
 
 def starts_at_once(loop: Any) -> list[Callable[[Coroutine[Any, Any, Any]], Any]]:
