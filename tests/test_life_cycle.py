@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from trio_asyncio_compat import TrioEventLoop, new_event_loop, open_loop
+from trio_asyncio_compat import TrioEventLoop, new_event_loop, open_loop, trio_as_aio
 
 from .support import Records, Run
 
@@ -265,6 +265,8 @@ def test_run_until_complete_inside_of_a_running_loop_is_refused(sync_run: Run) -
         try:
             with pytest.raises(RuntimeError, match="another loop is running|already running"):
                 other.run_until_complete(coroutine)
+            with pytest.raises(RuntimeError, match="^Cannot run the event loop while another loop is running$"):
+                other.run_forever()
             if sync_run.ours:
                 # Python 3.12's and 3.13's own loop forgets here that it runs.
                 with pytest.raises(RuntimeError, match="already running"):
@@ -522,6 +524,32 @@ def test_driving_inside_of_trio_names_open_loop(clean: Records) -> None:
         await trio.lowlevel.checkpoint()
 
     trio.run(main)
+
+
+@pytest.mark.parametrize("where", ["trio", "asyncio"])
+def test_driving_next_to_an_open_loop_names_open_loop(hosted_run: Run, where: str) -> None:
+    async def check() -> None:
+        other = TrioEventLoop()
+        with pytest.raises(RuntimeError, match=r"open_loop\(\)"):
+            other.run_forever()
+        other.close()
+
+    if where == "trio":
+        hosted_run.trio_run(check)
+    else:
+        hosted_run(check)
+
+
+def test_driving_in_trio_code_of_a_driven_loop_names_open_loop(clean: Records) -> None:
+    async def in_trio() -> None:
+        await trio.lowlevel.checkpoint()
+        other = TrioEventLoop()
+        with pytest.raises(RuntimeError, match=r"open_loop\(\)"):
+            other.run_forever()
+        other.close()
+
+    with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
+        runner.run(trio_as_aio(in_trio)())
 
 
 @pytest.mark.parametrize("where", ["trio", "asyncio"])

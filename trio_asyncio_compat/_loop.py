@@ -34,7 +34,7 @@ from ._pump import Pump
 from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
 from ._signals import SignalHandlers
-from ._stdlib import HANDLES_LOCK, SelectorLoop, ThreadSafeHandle
+from ._stdlib import HANDLES_LOCK, SelectorLoop, ThreadSafeHandle, get_running_loop
 from ._tracebacks import tidy
 from ._transports import keep_read_buffers
 from ._trio_asyncio import TrioAsyncioMethods
@@ -175,11 +175,14 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
                 "This is not a sync loop: it is hosted by open_loop() and runs until that block ends. "
                 "In trio code, await aio_as_trio(function)(...) instead of run_until_complete(); in asyncio code, just await"
             )
-        super()._check_running()
-        if trio.lowlevel.in_trio_run():
+        running = get_running_loop()
+        # A driven loop that runs is what asyncio's message is about: the `trio.run` around that code is not the program's.
+        driven = running is not None and not getattr(running, "_hosted", False)
+        if not self.is_running() and (trio.lowlevel.in_trio_task() or (trio.lowlevel.in_trio_run() and not driven)):
             raise RuntimeError(
                 "A loop cannot be driven from inside of trio.run(). Open one there with 'async with trio_asyncio_compat.open_loop()'"
             )
+        super()._check_running()
 
     def stop(self, waiter: trio.Event | None = None) -> trio.Event:  # type: ignore[override]
         """Stop after the current turn; callbacks that are ready now still run in it.
