@@ -1,9 +1,9 @@
 """`TrioEventLoop`: the surface of `asyncio.AbstractEventLoop`, each method one thought long.
 
 What schedules and waits is ours (`_scheduler.py`, `_pump.py`, `_readiness.py`); transports, TLS, servers and `sock_*` are the standard
-library's, on top of it. Here are the loop's life, its callbacks and its tasks; its other methods are in its bases: `_endpoints.py`,
-`_executors.py`, `_signals.py`, `_crossings.py`, `_instruments.py`, `_debug_mode.py`, `_trio_asyncio.py`. A loop is *hosted* (opened by
-`open_loop`, `_lifetime.py`) or *driven* (`_driven.py`).
+library's, on top of it. Here are the loop's life, its callbacks and its tasks; its other methods are in its bases: `_clock.py`,
+`_endpoints.py`, `_executors.py`, `_signals.py`, `_crossings.py`, `_instruments.py`, `_debug_mode.py`, `_trio_asyncio.py`. A loop is
+*hosted* (opened by `open_loop`, `_lifetime.py`) or *driven* (`_driven.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 import trio
 
 from . import _stdlib
+from ._clock import Clocked
 from ._debug_mode import Debuggable
 from ._driven import drive
 from ._endpoints import Endpoints
@@ -60,7 +61,7 @@ _new = object.__new__
 DEFAULT_SLICE_LENGTH = 0.001
 
 
-class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, SignalHandlers, SelectorLoop):
+class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, SignalHandlers, Clocked, SelectorLoop):
     """An asyncio event loop whose scheduler is trio.
 
     Called without arguments it makes a loop to be driven from synchronous code, as in
@@ -95,6 +96,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         self._poller: Poller = new_poller(poller)
         self._scheduler = Scheduler(self, self._poller, slice_length)
         self._pump = Pump(self, self._scheduler, self._poller)
+        self._follow_clock(self._scheduler.trio_time)
         self._hosted = False
         self._nursery: trio.Nursery | None = None
         self._guard = InterruptGuard(self)
@@ -215,10 +217,6 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         await super().shutdown_asyncgens()
         if self._flavour_free_generators is not None:
             await self._flavour_free_generators.close_all()
-
-    def time(self) -> float:
-        """Seconds on the loop's clock: trio's in a hosted loop, `time.monotonic()` in a driven one."""
-        return self._scheduler.time()
 
     # Callbacks
 

@@ -276,7 +276,10 @@ class Pump:
         return True
 
     def _set_deadline(self) -> None:
-        deadline = self._scheduler.next_deadline()
+        scheduler = self._scheduler
+        deadline = scheduler.next_deadline()
+        if scheduler.time is not scheduler.trio_time:
+            deadline += scheduler.trio_time() - scheduler.time()
         if deadline != self._deadline:
             self._scope.deadline = self._deadline = deadline
 

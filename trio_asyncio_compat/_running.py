@@ -30,7 +30,7 @@ def running(loop: TrioEventLoop, guard: InterruptGuard, clock: Callable[[], floa
     guard.install()
     try:
         loop._guard = guard
-        loop._scheduler.time = clock
+        loop._follow_clock(clock)
         loop._thread_id = threading.get_ident()
         loop._set_coroutine_origin_tracking(loop._debug)
         yield

@@ -53,6 +53,7 @@ class Scheduler:
         "_slice_length",
         "by_deadline",
         "cancelled",
+        "clock",
         "deadlines",
         "idle",
         "in_trio_task",
@@ -62,6 +63,7 @@ class Scheduler:
         "slices",
         "stopping",
         "time",
+        "trio_time",
         "turns",
     )
 
@@ -71,7 +73,9 @@ class Scheduler:
         self.by_deadline: dict[float, TimerHandle | collections.deque[TimerHandle]] = {}
         self.scheduled = 0
         self.cancelled = 0
+        # See `_clock.py`.
         self.time: Callable[[], float] = time.monotonic
+        self.clock = self.trio_time = self.time
         self.idle = False
         self.stopping = False
         self.turns = 0

@@ -76,7 +76,7 @@ class _Collector:
     def collect(self) -> TaskTree:
         tree = TaskTree()
         for root, loops in self._roots().items():
-            self._now = loops[0].time() if loops else trio.current_time()
+            self._now = loops[0]._scheduler.trio_time() if loops else trio.current_time()
             run = Run(self._thread_of(loops))
             tree.runs.append(run)
             top = Nursery(Scope(None, False, False), run.tasks)

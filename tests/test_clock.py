@@ -1,0 +1,144 @@
+"""A program that has replaced `loop.time`, as test suites do: timers go by it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_asyncio_compat import TrioEventLoop, open_loop
+
+from .support import Run
+
+LONG = 10_000
+
+
+class Shifted:
+    """A clock that can be put forward."""
+
+    def __init__(self, base: Callable[[], float], offset: float = 0.0) -> None:
+        self.base = base
+        self.offset = offset
+
+    def __call__(self) -> float:
+        return self.base() + self.offset
+
+
+def replaced(loop: asyncio.AbstractEventLoop) -> Shifted:
+    clock = Shifted(loop.time)
+    loop.time = clock  # type: ignore[method-assign]
+    return clock
+
+
+def test_clock_that_is_put_forward_fires_timers(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        before, real = loop.time(), time.monotonic()
+        clock = replaced(loop)
+        sleeping = asyncio.ensure_future(asyncio.sleep(LONG, "slept"))
+        loop.call_soon(setattr, clock, "offset", LONG + 1)
+        assert await asyncio.wait_for(sleeping, 2 * LONG) == "slept"
+        assert loop.time() - before > LONG
+        assert time.monotonic() - real < LONG
+
+    run(main)
+
+
+def test_replaced_clock_is_waited_for_in_seconds_from_now(run: Run) -> None:
+    """Its zero has nothing to do with that of trio's clock."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        clock = replaced(loop)
+        clock.offset = -2 * LONG - clock.base()
+        fired = loop.create_future()
+        before, real = loop.time(), time.monotonic()
+        assert before < -LONG
+        timer = loop.call_later(0.01, fired.set_result, None)
+        assert timer.when() == pytest.approx(before + 0.01, abs=1)
+        await fired
+        assert loop.time() >= before + 0.01
+        assert time.monotonic() - real < 25
+
+    run(main)
+
+
+def test_clock_of_a_subclass(sync_run: Run) -> None:
+    base: Any = TrioEventLoop if sync_run.ours else asyncio.SelectorEventLoop
+
+    class Fast(base):  # type: ignore[misc]
+        offset = 0.0
+
+        def time(self) -> float:
+            now: float = super().time()
+            return now + self.offset
+
+    async def main(loop: Fast) -> str:
+        loop.call_soon(setattr, loop, "offset", LONG + 1)
+        return await asyncio.sleep(LONG, "slept")
+
+    loop = Fast(poller=sync_run.poller) if sync_run.ours else Fast()
+    try:
+        early = loop.call_later(LONG, print)
+        assert early.when() - time.monotonic() == pytest.approx(LONG, abs=100)
+        early.cancel()
+        for _ in range(2):
+            assert loop.run_until_complete(main(loop)) == "slept"
+            assert loop.time() - base.time(loop) > LONG
+            loop.offset = 0.0
+    finally:
+        loop.close()
+
+
+def test_clock_is_put_back(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        with mock.patch.object(loop, "time", return_value=-1.0):
+            assert loop.time() == loop.call_later(0, print).when() == -1.0
+        assert loop.time() >= before
+        assert loop.call_later(0, print).when() >= before
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "time", lambda: -1.0)
+            assert loop.call_later(0, print).when() == -1.0
+        assert loop.call_later(LONG, print).when() >= before + LONG
+        loop.time = lambda: -1.0  # type: ignore[method-assign]
+        del loop.time
+        with pytest.raises(AttributeError):
+            del loop.time
+        await asyncio.sleep(0.001)
+        assert loop.time() >= before + 0.001
+
+    run(main)
+
+
+def test_hosted_loop_goes_by_trios_clock_again_once_its_clock_is_put_back(hosted_run: Run) -> None:
+    async def main() -> None:
+        async with open_loop(poller=hosted_run.poller) as loop:
+            with mock.patch.object(loop, "time", return_value=-1.0):
+                pass
+            await trio.sleep(LONG)
+            assert loop.time() == trio.current_time()
+            assert TrioEventLoop.time(loop) == trio.current_time()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_clock_that_is_replaced_while_the_loop_is_idle(hosted_run: Run) -> None:
+    async def main() -> None:
+        async with open_loop(poller=hosted_run.poller) as loop:
+            fired = trio.Event()
+            loop.call_later(LONG, fired.set)
+            await trio.testing.wait_all_tasks_blocked()
+            loop.time = Shifted(loop.time, LONG - 1)  # type: ignore[method-assign]
+            before = trio.current_time()
+            await fired.wait()
+            assert trio.current_time() - before <= 1 + 1e-6
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
