@@ -52,6 +52,53 @@ def test_a_script_in_another_folder(folder: Path) -> None:
     run_both(folder / "sub", str(folder / "app.py"))
 
 
+def test_the_name_of_a_script_is_left_as_it_was_given(folder: Path) -> None:
+    (folder / "names.py").write_text("import sys; print(sys.argv, __file__, sys.path[0])")
+    (folder / "sub").mkdir()
+    for path in ("./names.py", "sub/../names.py", ".//missing.py"):
+        run_both(folder, path)
+    assert "can't find '__main__'" in run_both(folder, "").stderr
+    (folder / "__main__.py").write_text("import sys; print(sys.argv, __file__, sys.path[0])")
+    for path in ("", ".", "./", "sub/.."):
+        assert "__main__.py" in run_both(folder, path, "x").stdout
+
+
+def test_two_dashes_end_the_options(folder: Path) -> None:
+    (folder / "-m").write_text(PROGRAM)
+    (folder / "debug.py").write_text("import asyncio; loop = asyncio.new_event_loop(); print(loop.get_debug()); loop.close()")
+    run_both(folder, "--", "app.py", "--", "x")
+    assert "loop TrioEventLoop" in run_both(folder, "--", "-m", "x").stdout
+    assert "True" in run(folder, "--debug", "--", "debug.py", ours=True).stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["-W", "error"], ["-Werror", "-u"], ["-bB"], ["-X", "dev", "-X", "one=two"], ["-OXdev"], ["-s", "-q"], ["-bW", "ignore"]]
+)
+def test_options_of_python_are_heeded(folder: Path, options: list[str]) -> None:
+    code = "import sys; print(sys.flags, sys.warnoptions, sys._xoptions, sys.stdout.write_through, sys.argv)"
+    assert "sys.flags" in run_both(folder, *options, "-c", code, "-u").stdout
+
+
+def test_options_of_python_in_one_word_with_the_program(folder: Path) -> None:
+    run_both(folder, "-um", "app", "one")
+    run_both(folder, "-bcimport sys; print(sys.flags, sys.argv)", "one")
+
+
+def test_options_of_python_next_to_those_of_the_command(folder: Path) -> None:
+    code = (
+        "import asyncio, sys\nasync def main(): print(asyncio.get_running_loop().get_debug(), sys.flags.bytes_warning)\nasyncio.run(main())"
+    )
+    for options in (["-b", "--slow-callback", "60"], ["--slow-callback", "60", "-b"]):
+        assert run(folder, *options, "-c", code, ours=True).stdout == "True 1\n"
+
+
+def test_options_of_python_are_refused_where_it_cannot_be_started_again(folder: Path) -> None:
+    code = "import sys; sys.argv[1:] = ['-u', 'app.py']; from trio_asyncio_compat.__main__ import main; main()"
+    done = run(folder, "-c", code, ours=False)
+    assert done.returncode == 2
+    assert "-u: give this to python itself" in done.stderr
+
+
 def test_a_module(folder: Path) -> None:
     assert "loop TrioEventLoop" in run_both(folder, "-m", "app", "one", "-c").stdout
 
@@ -92,6 +139,9 @@ def test_a_traceback_has_only_the_programs_frames(folder: Path) -> None:
     assert "ZeroDivisionError" in result.stderr
     assert "trio_asyncio_compat" not in result.stderr
     run_both(folder, "-m", "fails_not_here")
+    run_both(folder, "-m", "fails")
+    (folder / "__main__.py").write_text("1/0")
+    run_both(folder, str(folder))
 
 
 def test_a_traceback_of_code_has_the_lines_that_pythons_has(folder: Path) -> None:
@@ -168,6 +218,7 @@ def test_ctrl_c_ends_the_program_as_it_ends_python(folder: Path, ours: bool) -> 
     out, err = process.communicate(timeout=60)
     assert out == "cleaned up\n"
     assert err.rstrip().endswith("KeyboardInterrupt")
+    assert "trio_asyncio_compat" not in err
     assert process.returncode == -signal.SIGINT
 
 
@@ -199,6 +250,9 @@ def test_an_option_of_the_command_is_none_of_the_programs(option: list[str], fol
         (["--debug=no", "app.py"], "--debug"),
         (["--debug"], "usage"),
         (["--unknown", "app.py"], "usage"),
+        (["-x", "app.py"], "usage"),
+        (["-W"], "usage"),
+        (["--"], "usage"),
     ],
 )
 def test_a_mistaken_option_is_refused(arguments: list[str], says: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ import textwrap
 import types
 from typing import TYPE_CHECKING, Any
 
-from ._options import Loops, add_options, split
+from ._options import Loops, add_options, split, start_again
 from ._policy import install
 from ._tracebacks import tidy
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HELP = """\
 Runs an asyncio program on trio: asyncio.run() and everything else that makes an event loop
-makes one whose scheduler is trio. The arguments are those of the python command.
+makes one whose scheduler is trio. The program and its arguments are given as to python:
 
   python -m trio_asyncio_compat app.py ARGS...
   python -m trio_asyncio_compat -m module ARGS...
@@ -36,15 +36,20 @@ makes one whose scheduler is trio. The arguments are those of the python command
 Options of this command stand before those:
 
   python -m trio_asyncio_compat --strict --slow-callback 0.1 app.py ARGS...
+
+So may python's own options of one letter (-u, -W error, -X dev, ...; not -x), which start python
+again. They can also be given to python itself: python -W error -m trio_asyncio_compat app.py
 """
 
 
 def main() -> None:
     """The command. Exceptions of the program leave it, for the interpreter to handle as it always does."""
-    ours, program = split(sys.argv[1:])
+    ours, pythons, program = split(sys.argv[1:])
     # With some program behind them: then the parser has no complaint but about our options.
     options = _parser().parse_args([*ours, "-c", ""])
     kind, target, arguments = _parse(program)
+    if pythons:
+        start_again(pythons, ours, program, _parser())
     if options.tasktree_on is not None:
         # Here, since most programs are run without.
         from .tasktree import print_on_signal
@@ -56,7 +61,7 @@ def main() -> None:
     install(loops)
     sys.modules["__main__"] = module
     # An exception is shown with the program's frames only.
-    sys.excepthook = _without_our_frames(sys.excepthook)
+    sys.excepthook = _without_our_frames(sys.excepthook, as_module=module.__spec__ is not None)
     if loops.strict is None:
         exec(code(), module.__dict__)
     else:
@@ -84,6 +89,8 @@ def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
             return kind, argv[1], argv[2:]
         if argv and argv[0].startswith(kind) and len(argv[0]) > 2:
             return kind, argv[0][2:], argv[1:]
+    if argv[:1] == ["--"] and len(argv) > 1:
+        return "file", argv[1], argv[2:]
     if argv and (argv[0] == "-" or not argv[0].startswith("-")):
         return "file", argv[0], argv[1:]
     # What is left is a request for help or a mistake; argparse answers both, and exits.
@@ -111,15 +118,17 @@ def _script(path: str, arguments: list[str]) -> tuple[types.ModuleType, Callable
     if path == "-":
         _set_path("")
         return _new_main("<stdin>"), lambda: _compile(sys.stdin.read(), "<stdin>")
-    if os.path.isdir(path) or _is_archive(path):
-        path = os.path.abspath(path)
+    # Not normalized, as python leaves it.
+    absolute = os.getcwd() if path in ("", ".") else os.path.join(os.getcwd(), path)
+    if os.path.isdir(absolute) or _is_archive(path):
+        path = absolute
         sys.path.insert(0, path) if sys.flags.safe_path else _set_path(path)
         spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
         if spec is None:
             sys.exit(f"{sys.executable}: can't find '__main__' module in {path!r}")
         return _from_spec(spec)
     _set_path(os.path.dirname(os.path.realpath(path)))
-    path = os.path.abspath(path)
+    path = absolute
     loader = importlib.machinery.SourceFileLoader("__main__", path)
     try:
         source = loader.get_data(path)
@@ -202,33 +211,51 @@ def _new_main(file: str | None, *, loader: Any = importlib.machinery.BuiltinImpo
     return module
 
 
-def _without_our_frames(hook: Callable[..., object]) -> Callable[..., None]:
+def _without_our_frames(hook: Callable[..., object], *, as_module: bool) -> Callable[..., None]:
     def excepthook(kind: type[BaseException], exc: BaseException, trace: types.TracebackType | None) -> None:
-        program = None
-        entry = trace
-        while entry is not None:
-            if entry.tb_frame.f_code.co_filename == __file__:
-                program = entry
-            elif program is not None:
-                break
-            entry = entry.tb_next
-        # A syntax error has no frame of the program.
-        trace = _without_frames_of_package(program.tb_next) if program is not None else trace
+        entries = _entries(trace)
+        ours = next((index for index, entry in enumerate(entries) if _file(entry) == __file__), None)
+        if ours is not None:
+            # Python runs a module by the same function of `runpy` by which it has run us.
+            before = [entry for entry in entries[:ours] if as_module and _file(entry) == "<frozen runpy>"]
+            # A syntax error has no frame of the program.
+            trace = _linked(before + [entry for entry in entries[ours:] if not _is_of_package(entry)])
+        for other in _behind(exc):
+            other.__traceback__ = _linked([entry for entry in _entries(other.__traceback__) if not _is_of_package(entry)])
         hook(kind, exc.with_traceback(trace), trace)
 
     return excepthook
 
 
-def _without_frames_of_package(trace: types.TracebackType | None) -> types.TracebackType | None:
+def _behind(exc: BaseException) -> list[BaseException]:
+    """The errors that are shown before `exc`: what Ctrl-C has cancelled, for one."""
+    found = [exc]
+    for error in found:
+        found += [other for other in (error.__cause__, error.__context__) if other is not None and other not in found]
+    return found[1:]
+
+
+def _entries(trace: types.TracebackType | None) -> list[types.TracebackType]:
     entries = []
     while trace is not None:
-        if os.path.dirname(trace.tb_frame.f_code.co_filename) != os.path.dirname(__file__):
-            entries.append(trace)
+        entries.append(trace)
         trace = trace.tb_next
-    kept = None
+    return entries
+
+
+def _is_of_package(entry: types.TracebackType) -> bool:
+    return os.path.dirname(_file(entry)) == os.path.dirname(__file__)
+
+
+def _file(entry: types.TracebackType) -> str:
+    return entry.tb_frame.f_code.co_filename
+
+
+def _linked(entries: list[types.TracebackType]) -> types.TracebackType | None:
+    linked = None
     for entry in reversed(entries):
-        kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return kept
+        linked = types.TracebackType(linked, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return linked
 
 
 if __name__ == "__main__":

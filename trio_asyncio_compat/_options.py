@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from ._loop import DEFAULT_SLICE_LENGTH, TrioEventLoop
@@ -11,9 +14,13 @@ from ._strict import StrictReports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 _WITH_VALUE = ("--loop-slice", "--slow-callback", "--tasktree-on")
 _WITHOUT = ("--debug", "--flavour-free", "--strict")
+# Python's own, which may stand in one word: some without a value, then one with a value or the program itself. Not `-x`, which tells python
+# to skip the first line of the file that it opens, nor `-h` and `-V`.
+_OF_PYTHON = re.compile(r"-(?P<without>[bBdEiIOPqsSuv]*)(?:[WX](?P<value>.*)|(?P<program>[mc].*))?", re.DOTALL)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,18 +45,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What stands before the program and is for us, and the rest."""
-    count = 0
-    while count < len(argv):
-        name, equals, _ = argv[count].partition("=")
-        if name in _WITH_VALUE and not equals:
-            count += 2
-        elif name in _WITH_VALUE + _WITHOUT:
-            count += 1
+def split(argv: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """What stands before the program and is for us, what is for python, and the rest."""
+    ours: list[str] = []
+    pythons: list[str] = []
+    rest = list(argv)
+    while rest:
+        name, equals, _ = rest[0].partition("=")
+        if name in _WITH_VALUE + _WITHOUT:
+            count = 2 if name in _WITH_VALUE and not equals else 1
+            ours += rest[:count]
+        elif rest[0] != "-" and (option := _OF_PYTHON.fullmatch(rest[0])):
+            if option["program"]:
+                if option["without"]:
+                    pythons.append("-" + option["without"])
+                rest[0] = "-" + option["program"]
+                break
+            count = 2 if option["value"] == "" else 1
+            if len(rest) < count:
+                break
+            pythons += rest[:count]
         else:
             break
-    return list(argv[:count]), list(argv[count:])
+        del rest[:count]
+    return ours, pythons, rest
+
+
+def start_again(pythons: Sequence[str], ours: Sequence[str], program: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:
+    """Replace this process by the same command in a python that has these options: most of them cannot be had later."""
+    arguments = sys.argv[1:]
+    count = len(sys.orig_argv) - len(arguments)
+    if not sys.executable or sys.orig_argv[count:] != arguments or sys.platform == "win32":
+        # Another program has called the command, with arguments it has made up; or who waits for this process would not wait for the other.
+        parser.error(f"{' '.join(pythons)}: give this to python itself, before '-m trio_asyncio_compat'")
+    os.execv(sys.executable, [sys.executable, *pythons, *sys.orig_argv[1:count], *ours, *program])
 
 
 def _seconds(text: str) -> float:
