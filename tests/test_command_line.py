@@ -332,6 +332,43 @@ def test_strict_program_fails_with_what_would_only_be_logged(folder: Path) -> No
     assert "trio_asyncio_compat" not in done.stderr
 
 
+LATE_TASK = """
+import asyncio, {modules}
+
+
+async def boom():
+    raise ValueError("the cause")
+
+
+async def main():
+    await asyncio.sleep(0.1)
+    task = asyncio.create_task(boom())
+    await asyncio.sleep(0.01)
+    {end}
+
+
+{start}
+"""
+
+
+@pytest.mark.parametrize(
+    ("modules", "end", "start", "status"),
+    [
+        ("sys", "raise RuntimeError('the effect')", "asyncio.run(main())", 1),
+        ("sys", "sys.exit(7)", "asyncio.run(main())", 7),
+        ("threading", "pass", "threading.Thread(target=lambda: asyncio.run(main())).start()", 0),
+        ("atexit", "pass", "atexit.register(lambda: asyncio.run(main()))", 0),
+        ("os", "pass", "asyncio.run(main()) if os.fork() == 0 else os.wait()", 0),
+    ],
+)
+def test_what_a_strict_program_reports_too_late_to_raise_it_is_logged(
+    folder: Path, modules: str, end: str, start: str, status: int
+) -> None:
+    (folder / "late.py").write_text(LATE_TASK.format(modules=modules, end=end, start=start))
+    done = run(folder, "--strict", "late.py", ours=True)
+    assert (done.returncode, done.stderr.count("ValueError: the cause")) == (status, 1)
+
+
 @pytest.mark.parametrize(
     ("end", "says"), [("sys.exit('said so')", "SystemExit: said so"), ("sys.exit()", "nobody retrieves"), ("1/0", "ZeroDivisionError")]
 )

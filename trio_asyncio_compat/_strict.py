@@ -1,13 +1,15 @@
 """`open_loop(strict=True)`, `--strict`: what asyncio would only log leaves the block, or ends the program, as an ExceptionGroup.
 
 asyncio reports most of it when the task or future is collected, which a cycle may put off; so what is still there is
-collected once when the loop has closed.
+collected once when the loop has closed. What comes later (a task that the error's own traceback has kept, a thread that outlives the
+program) is logged, as without `strict`; so is what a forked child reports.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ class StrictReports:
 
     def __init__(self) -> None:
         self._errors: list[BaseException] = []
+        self._process = os.getpid()
+        self._joined = False
 
     def watch(self, loop: TrioEventLoop) -> None:
         """Be the exception handler of `loop`."""
@@ -36,6 +40,7 @@ class StrictReports:
         """What is to leave the block, or the program, that ended with `error`, now that its loops are closed."""
         gc.collect()
         errors, self._errors = self._errors, []
+        self._joined = True
         if not errors:
             return error
         if error is not None and error not in errors:
@@ -43,6 +48,9 @@ class StrictReports:
         return BaseExceptionGroup("unhandled errors in a strict asyncio loop", errors)
 
     def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if self._joined or os.getpid() != self._process:
+            loop.default_exception_handler(context)
+            return
         error = context.get("exception") or UnhandledError(context["message"])
         error.add_note(_described(context))
         if error not in self._errors:

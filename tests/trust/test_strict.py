@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -111,3 +112,17 @@ def test_the_default_is_the_log(clean: Records) -> None:
     strict_run(forgotten_task, strict=False)
     (line,) = clean.take()
     assert line.startswith("Task exception was never retrieved")
+
+
+def test_a_task_that_the_error_of_the_block_keeps_is_logged_when_that_is_gone(clean: Records) -> None:
+    async def body() -> None:
+        task = asyncio.create_task(fails())
+        await aio_as_trio(asyncio.wait)([task])
+        raise RuntimeError("the effect")
+
+    with pytest.raises(RuntimeError, match="the effect") as caught:
+        strict_run(body)
+    del caught
+    gc.collect()
+    (report,) = clean.take()
+    assert "Task exception was never retrieved" in report
