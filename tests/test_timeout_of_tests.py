@@ -50,6 +50,54 @@ def test_hangs():
 }
 
 
+def test_a_fixture_that_hangs_fails_with_the_task_tree(suite: pytest.Pytester) -> None:
+    suite.makepyfile("""
+import asyncio, pytest
+
+async def waits():
+    await asyncio.Event().wait()
+
+@pytest.fixture
+def hangs():
+    asyncio.run(waits())
+
+@pytest.fixture
+def hangs_at_the_end():
+    yield
+    asyncio.run(waits())
+
+def test_one(hangs):
+    pass
+
+def test_other(hangs_at_the_end):
+    pass
+""")
+    shown = passes(suite, "--asyncio-on-trio", "--tasktree-timeout=0.1", passed=1, errors=2)
+    assert shown.count("HangError: ") >= 2
+    assert "Event.wait" in shown
+
+
+def test_the_mark_takes_its_argument_by_name_and_nothing_else(suite: pytest.Pytester) -> None:
+    suite.makepyfile("""
+import asyncio, pytest
+
+async def waits():
+    await asyncio.Event().wait()
+
+@pytest.mark.tasktree_timeout(seconds=0.1)
+def test_hangs():
+    asyncio.run(waits())
+
+@pytest.mark.tasktree_timeout
+def test_wrong():
+    pass
+""")
+    result = suite.runpytest_inprocess("--asyncio-on-trio")
+    shown = result.stdout.str() + result.stderr.str()
+    assert "test_hangs has taken more than 0.1 s" in shown
+    assert "@pytest.mark.tasktree_timeout(SECONDS)" in shown
+
+
 @pytest.mark.parametrize("kind", HANGS)
 def test_a_test_that_takes_too_long_fails_with_the_task_tree(kind: str, suite: pytest.Pytester) -> None:
     suite.makepyfile(HANGS[kind])
@@ -108,7 +156,7 @@ async def test_blocks():
     assert "test_blocks has taken more than 0.1 s" in shown
 
 
-@pytest.mark.parametrize("value", ["0", "soon"])
+@pytest.mark.parametrize("value", ["0", "soon", "inf", "nan"])
 def test_the_timeout_must_be_a_positive_number(value: str, suite: pytest.Pytester) -> None:
     result = suite.runpytest_inprocess(f"--tasktree-timeout={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,21 +107,41 @@ class _Timeout:
         config.add_cleanup(functools.partial(os.close, self._stderr))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        return (yield from self._limited(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        return (yield from self._limited(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+        return (yield from self._limited(item))
+
+    def _limited(self, item: pytest.Item) -> Generator[None, None, None]:
+        """A phase of a test: fixtures may hang, too."""
         mark = item.get_closest_marker(TIMEOUT)
-        limit = self._for_all if mark is None else mark.args[0]
+        limit = self._for_all if mark is None else _limit_of(mark)
         if limit is None:
             return (yield)
         with fail_with_tree_after(_seconds(limit), item.nodeid, self._stderr):
             return (yield)
 
 
+def _limit_of(mark: pytest.Mark) -> Any:
+    if len(mark.args) == 1 and not mark.kwargs:
+        return mark.args[0]
+    if not mark.args and list(mark.kwargs) == ["seconds"]:
+        return mark.kwargs["seconds"]
+    raise pytest.UsageError(f"the mark {TIMEOUT} takes one argument: @pytest.mark.{TIMEOUT}(SECONDS)")
+
+
 def _seconds(limit: Any) -> float:
     try:
         seconds = float(limit)
-    except ValueError:
+    except (TypeError, ValueError):
         seconds = 0.0
-    if not seconds > 0:
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
         raise pytest.UsageError(f"{TIMEOUT} must be a positive number of seconds, not {limit!r}")
     return seconds
 
