@@ -118,6 +118,10 @@ def test_clock_is_put_back(run: Run) -> None:
     run(main)
 
 
+def test_the_method_says_what_it_is() -> None:
+    assert "trio's in a hosted loop" in (TrioEventLoop.time.__doc__ or "")
+
+
 def test_hosted_loop_goes_by_trios_clock_again_once_its_clock_is_put_back(hosted_run: Run) -> None:
     async def main() -> None:
         async with open_loop(poller=hosted_run.poller) as loop:

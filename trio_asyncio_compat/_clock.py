@@ -57,11 +57,10 @@ class Clocked(SelectorLoop):
                 raise AttributeError("time")
             self._replace_clock(self._scheduler.trio_time)
 
-        time = LoopTime(
-            operator.attrgetter("_scheduler.clock"),
-            _replace_clock,
-            _restore_clock,
-            "Seconds on the loop's clock: trio's in a hosted loop, `time.monotonic()` in a driven one. Timers follow an override.",
+        time = LoopTime(operator.attrgetter("_scheduler.clock"), _replace_clock, _restore_clock)
+        # What a property of a subclass is given for this is lost before Python 3.13.
+        time.__doc__ = (
+            "Seconds on the loop's clock: trio's in a hosted loop, `time.monotonic()` in a driven one. Timers follow an override."
         )
 
     def _follow_clock(self, trio_time: Callable[[], float]) -> None:
