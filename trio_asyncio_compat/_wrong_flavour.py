@@ -77,10 +77,12 @@ def _trio_in_asyncio(caller: types.CodeType | None, callee: types.FrameType | No
         return f"{name}() works in trio code only, and {_place(caller)} runs in an asyncio task. Call it in a function of trio's"
     else:
         instead = f"await trio_as_aio({name})(...)"
+    if caller is None:
+        return f"{name}() is trio-flavoured, and asyncio itself was given it. Await it directly in trio code; in asyncio code '{instead}'"
     return (
         f"{name}() is trio-flavoured, and {_place(caller)} runs in an asyncio task. "
         f"Write '{instead}' there, or make the task flavour-free: by run(main) instead of run(main()), by allow_asyncio(), "
-        "or by flavour_free_task_factory for all tasks of a loop"
+        "or by flavour_free_task_factory for those that asyncio.gather() and create_task() make"
     )
 
 
@@ -96,6 +98,10 @@ def _asyncio_in_trio(caller: types.CodeType | None, callee: types.FrameType | No
         name = "a Future of asyncio"
         instead = "await aio_as_trio(future)"
     what = name if callee is None else f"{name}()"
+    if caller is None:
+        return (
+            f"{what} is asyncio-flavoured, and was given to trio itself. In asyncio code await it directly; in trio code write '{instead}'"
+        )
     return (
         f"{what} is asyncio-flavoured, and {_place(caller)} runs in a trio task. "
         f"Write '{instead}' there, or make the function flavour-free: call it by allow_asyncio()"

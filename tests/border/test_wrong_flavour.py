@@ -161,3 +161,14 @@ def test_an_adapter_in_the_wrong_kind_of_code_says_so() -> None:
                 await trio_as_aio(function)()
 
     trio.run(main)
+
+
+def test_an_adapter_that_is_given_what_is_of_its_own_world(clean: Records) -> None:
+    async def main() -> None:
+        async with open_loop():
+            with pytest.raises(RuntimeError) as caught:
+                await aio_as_trio(trio.sleep)(0)
+            (note,) = caught.value.__notes__
+            assert note.startswith("trio.sleep() is trio-flavoured, and asyncio itself was given it. Await it directly in trio code")
+
+    trio.run(main)
