@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
-from ._calls import TrioCall
+from ._calls import TrioCall, close
 from ._flavour import run_as_trio
 from ._trio_private import park_in
 from .border.cancellation import seen_by_asyncio
@@ -257,7 +257,7 @@ def _ask_trio(coroutine: Coroutine[Any, Any, Any], trap: Any) -> Generator[Any, 
     try:
         return coroutine.send, (yield trap)
     except GeneratorExit:
-        coroutine.close()
+        close(coroutine)
         raise
     except BaseException as exc:
         return coroutine.throw, exc

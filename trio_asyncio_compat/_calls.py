@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # Its frames are of no interest in a traceback (pytest's convention); see `_tracebacks.py`.
 __tracebackhide__ = True
+
+# So often a coroutine that is closed may wait.
+MAX_WAITS = 100
 
 
 class TrioFuture(asyncio.Future[Any]):
@@ -71,6 +75,18 @@ class TrioCall(TrioFuture):
         self.coroutine = coroutine
         # What trio calls a task that was started for it.
         self.name = name
+
+
+def close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """End `coroutine` where it is, though it may answer by waiting for something, as a nursery does. Raises what it raises."""
+    for _ in range(MAX_WAITS):
+        try:
+            coroutine.close()
+            return
+        except BaseException:
+            # That it waits is an error as well.
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED:
+                raise
 
 
 def name_of(function: Any) -> str:

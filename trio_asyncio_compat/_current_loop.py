@@ -50,16 +50,20 @@ def enter(loop: TrioEventLoop, nursery: trio.Nursery) -> None:
 
 def leave(nursery: trio.Nursery) -> None:
     """The loop that was opened with `nursery` closes."""
-    open_in_process.discard(_open.by_nursery.pop(nursery))
+    if nursery in _open.by_nursery:  # not in the child of a fork
+        open_in_process.discard(_open.by_nursery.pop(nursery))
     _adapt()
-    set_running_loop(_loop_of(trio.lowlevel.current_task()))
+    # No task: a signal handler has raised in the middle of the switch between the two kinds of code.
+    set_running_loop(_loop_of(trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else None))
 
 
-def forget_all() -> None:
-    """No loop is open in this thread any more: for the child of a fork, where those of the parent do not go on."""
+def forget_all() -> list[TrioEventLoop]:
+    """No loop is open in this thread any more: for the child of a fork, where those of the parent do not go on. Return which were."""
+    loops = list(_open.by_nursery.values())
     _open.__init__()  # type: ignore[misc]
     open_in_process.clear()
     set_running_loop(None)
+    return loops
 
 
 def _adapt() -> None:

@@ -9,6 +9,7 @@ import outcome
 import trio
 
 from ._interrupts import DrivenGuard
+from ._left_run import LeftRun, behind
 from ._running import running, serving
 
 if TYPE_CHECKING:
@@ -35,11 +36,24 @@ class MonotonicClock(trio.abc.Clock):
 
 def drive(loop: TrioEventLoop) -> None:
     """Run `loop` until it is stopped; raise what ended it, as it is."""
-    end: outcome.Outcome[None] = outcome.Value(None)
+    with running(loop, DrivenGuard(loop), time.monotonic):
+        while (end := _run(loop)) is None:
+            pass
+    end.unwrap()
+
+
+def _run(loop: TrioEventLoop) -> outcome.Outcome[None] | None:
+    """Run `loop` in a `trio.run`; return how it ended. None in a forked child that is to go on: that run is the parent's."""
+    end: outcome.Outcome[None] | None = None
+    run: LeftRun | None = None
+    error: BaseException | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def main() -> None:
-        nonlocal end
+        nonlocal end, run
+        if error is not None:
+            return  # it came before this
+        run = LeftRun(loop)
         async with trio.open_nursery() as nursery:
             with serving(loop, nursery, abandon_threads=True) as callers:
                 await callers.prepared()
@@ -50,6 +64,20 @@ def drive(loop: TrioEventLoop) -> None:
                 loop._abandon_waits("Event loop stopped before Future completed.")
             nursery.cancel_scope.cancel()
 
-    with running(loop, DrivenGuard(loop), time.monotonic):
+    try:
         trio.run(main, clock=MonotonicClock())
-    end.unwrap()
+    except BaseException as exc:
+        error = behind(exc)
+        if run is None and trio.lowlevel.in_trio_run():
+            run = LeftRun(loop)
+        if run is not None:
+            run.finish(exc)
+    else:
+        return end
+    if end is None:
+        end = loop._pump.told_to_end()
+    if loop._pump.forked:
+        loop._pump.forked = False
+        return end
+    # What the loop was told to end with says more than what trio has found missing after it.
+    return end if isinstance(end, outcome.Error) and isinstance(error, trio.TrioInternalError) else outcome.Error(error)

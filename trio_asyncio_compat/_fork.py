@@ -34,7 +34,8 @@ def _after_in_child() -> None:
     if not trio.lowlevel.in_trio_run():
         return
     forget_run()
-    _current_loop.forget_all()
+    for loop in _current_loop.forget_all():
+        loop._pump.forked = True
     sniffio.thread_local.name = None
     sys.set_asyncgen_hooks(None, None)
     if threading.current_thread() is not threading.main_thread():

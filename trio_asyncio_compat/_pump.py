@@ -16,6 +16,7 @@ import outcome
 import trio
 
 from ._flavour import run_as_asyncio
+from ._trio_private import forget_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,8 @@ class Pump:
         self._served_here = 0
         self._announced: list[trio.Event] = []
         self._failure: BaseException | None = None
+        # This is a forked child: trio takes no more steps, see `_left_run.py`.
+        self.forked = False
         self._watching = trio.CancelScope()
 
     @trio.lowlevel.enable_ki_protection
@@ -71,9 +74,13 @@ class Pump:
             await self._run()
             if self._failure is not None:
                 raise self._failure
-        finally:
+        except GeneratorExit:
+            raise  # trio's run was left: see `told_to_end`
+        except BaseException:
             self._failure = None
-            self.running = False
+            raise
+        finally:
+            self.running = self._scheduler.idle = False
             announced, self._announced = self._announced, []
             for event in announced:
                 event.set()
@@ -85,6 +92,22 @@ class Pump:
         else:
             self._loop.call_exception_handler({"message": "another error, while the loop was ending with one", "exception": error})
         self._loop.stop()
+
+    def interrupt(self, error: BaseException) -> None:
+        """Have `run` raise `error`, without another turn. Only while trio waits for events, or from a trio task."""
+        if not self.running:
+            return
+        self._failure = error
+        if self._scheduler.idle:
+            self._scheduler.idle = False
+            trio.lowlevel.reschedule(self._parked(), outcome.Value(True))
+
+    def told_to_end(self) -> outcome.Outcome[None] | None:
+        """How `run` was about to end when trio's run was left (`_left_run.py`); None if it was not."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            return outcome.Error(failure)
+        return outcome.Value(None) if self._scheduler.stopping else None
 
     def announce_stop(self, event: trio.Event | None) -> trio.Event:
         """Set `event`, or a new one, when `run` has ended: now, if it is not running."""
@@ -105,8 +128,12 @@ class Pump:
                 while True:
                     if self._poller.lazy:
                         await self._poller.settle()
+                    if self._failure is not None:
+                        return
                     self._served_here = 0
                     self.slice()
+                    if self.forked:
+                        await trio.lowlevel.cancel_shielded_checkpoint()
                     # Asked after the turn: a loop that is stopped before it runs makes one, as in asyncio.
                     if scheduler.stopping:
                         return
@@ -133,18 +160,25 @@ class Pump:
         self._watcher = trio.lowlevel.current_task()
         with self._watching:
             while True:
-                await self._poller.wait()
+                try:
+                    await self._poller.wait()
+                except Exception as exc:
+                    # Of a signal handler: without a watcher an idle pump would wait for ever.
+                    self.interrupt(exc)
+                    return
                 if not scheduler.idle:
                     # The pump polls at every turn; waiting for the same events beside it would only spin.
                     self._watcher_waits_for_pump = True
                     await trio.lowlevel.wait_task_rescheduled(self._watching_stopped)
                     continue
                 self._serve()
+                if self.forked:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _serve(self) -> None:
         """One slice, in place of the idle pump, in a step of another trio task."""
-        self._scheduler.idle = False
         try:
+            self._scheduler.idle = False
             self.slice()
         except BaseException as exc:
             self._served(exc)
@@ -153,9 +187,13 @@ class Pump:
 
     def _served(self, failure: BaseException | None) -> None:
         """That slice has ended, with what a callback raised, if it was SystemExit or KeyboardInterrupt."""
-        if failure is not None:
+        if self.forked:
+            self._failure = failure or self._failure
+            forget_run()
+        elif failure is not None:
             # For the pump to end with.
-            trio.lowlevel.reschedule(self._parked(), outcome.Error(failure))
+            self._failure = failure
+            trio.lowlevel.reschedule(self._parked(), outcome.Value(True))
         elif self._scheduler.stopping:
             # That was the last turn: what it has queued waits for the next run, as in asyncio.
             trio.lowlevel.reschedule(self._parked(), outcome.Value(True))
@@ -231,7 +269,16 @@ class Pump:
 
     def slice(self) -> None:
         """One slice of the scheduler, as asyncio code."""
-        run_as_asyncio(self._loop, self._scheduler.slice)
+        try:
+            run_as_asyncio(self._loop, self._scheduler.slice)
+        except BaseException as exc:
+            if not self.forked:
+                raise
+            # Not out of a task: its end would be trio's affair, and trio's poller is the parent's as well.
+            self._failure = exc
+        if self.forked:
+            # Shown again behind the callbacks. Without it trio fails when this step ends.
+            forget_run()
 
     def wake(self) -> None:
         """Have an idle pump make a turn soon. Any thread, any moment."""

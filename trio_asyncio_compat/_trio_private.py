@@ -1,6 +1,6 @@
 """The private names of trio that this package uses, and nothing else.
 
-Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_interrupts.py`, for flavour-free code
+Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_left_run.py`, `_interrupts.py`, for flavour-free code
 `border/task.py` and `border/cancellation.py`, `border/trio_carrier.py`, and `tasktree/` and `_slowness.py`, which only look. Everything
 else in the package goes through trio's public API.
 `tests/test_private_names.py` fails when trio changes one of these.
@@ -8,6 +8,8 @@ else in the package goes through trio's public API.
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import outcome
@@ -46,6 +48,51 @@ def show_task(task: trio.lowlevel.Task | None) -> None:
 def forget_run() -> None:
     """Make trio believe that it does not run in this thread: for the child of a fork, where it does not."""
     run_context.__dict__.clear()
+
+
+def remember_run() -> dict[str, Any]:
+    """What trio knows of the run in this thread, for `show_run`."""
+    return dict(run_context.__dict__)
+
+
+def show_run(known: dict[str, Any]) -> None:
+    """Make trio believe that this run, which has ended, is that of this thread: for the code of its tasks. Undone by `forget_run`."""
+    run_context.__dict__.update(known)
+
+
+def cut_off(task: trio.lowlevel.Task) -> None:
+    """Make trio believe that `task` waits for nothing and that the tasks in its nurseries have ended: its run takes no more steps."""
+    task._abort_func = None
+    for nursery in task.child_nurseries:
+        nursery._children.clear()
+
+
+def go_on(error: BaseException) -> None:
+    """Make the rest of the run that `error` has left while it waited for events, as `trio.run` would have.
+
+    Raises what a signal handler raises meanwhile; the run is then ended where it is.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code is not trio.run.__code__:
+        trace = trace.tb_next
+    found = {} if trace is None else trace.tb_frame.f_locals
+    steps = found.get("gen")
+    if steps is None:
+        return  # it has not begun
+    events: Any = None
+    try:
+        if inspect.getgeneratorstate(steps) == inspect.GEN_SUSPENDED:
+            events = found["runner"].io_manager.get_events(0)
+        while True:
+            timeout = steps.send(events)
+            events = found["runner"].io_manager.get_events(timeout)
+    except StopIteration:
+        pass
+    finally:
+        with warnings.catch_warnings():
+            # That a run was abandoned is known here.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            steps.close()
 
 
 def is_interrupt_handler(handler: Any) -> bool:
