@@ -295,3 +295,28 @@ def test_what_trio_code_raises_while_its_run_is_given_up_is_reported(kind: str) 
     assert out.splitlines()[-1] == "cleaned up"
     assert err.count("KeyError: 'in the clean-up'") == 2
     assert err.count("was ended, since its run was interrupted") == 2
+
+
+HOSTED_FORK = """
+from trio_asyncio_compat import open_loop
+
+async def fork():
+    await asyncio.sleep(0.01)
+    pid = os.fork()
+    if pid == 0:
+        return "child"
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), await asyncio.sleep(0.01, "the parent goes on")
+
+async def main():
+    async with open_loop(poller=kind):
+        return await aio_as_trio(fork)()
+
+print(trio.run(main))
+"""
+
+
+@pytest.mark.parametrize("kind", ["nested", "task"])
+def test_a_forked_child_that_returns_to_a_hosted_loop_fails_and_does_not_hang(kind: str) -> None:
+    status, out, err = outcome_of(HOSTED_FORK, kind)
+    assert (status, out) == (0, "(1, 'the parent goes on')\n")
+    assert "TrioInternalError" in err
