@@ -14,6 +14,9 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork, nor timers that send signals")
 
+# Each program takes a second or two.
+KINDS = ["nested", pytest.param("task", marks=pytest.mark.slow)]
+
 # What the programs begin with. `alarm` sets a handler, `go` has it called soon: long after the loop has become idle, on a busy machine too.
 # `run` and `new_loop` are of the loop that is tested.
 PRELUDE = """
@@ -208,7 +211,7 @@ def outcome_of(program: str, kind: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("kind", ["nested", "task"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_ends_as_with_asyncios_loop(name: str, kind: str) -> None:
     expected = outcome_of(PROGRAMS[name], "asyncio")
@@ -243,7 +246,7 @@ async def goes():
 """
 
 
-@pytest.mark.parametrize("kind", ["nested", "task"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_trio_code_cleans_up_when_a_handler_raises(kind: str) -> None:
     status, out, err = outcome_of(TRIO_CODE + GOES + "alarm()\ncaught(run, goes)", kind)
     assert (status, err) == (0, "")
@@ -278,7 +281,7 @@ run(lambda: cleaning_up(0))
 """
 
 
-@pytest.mark.parametrize("kind", ["nested", "task"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_handler_that_raises_in_the_middle_of_trios_own_code(kind: str) -> None:
     code = TRIO_CODE.replace("            await trio.sleep(0.01)\n", "            pass\n")
     status, out, err = outcome_of(IN_TRIOS_OWN_CODE + code + HURT, kind)
@@ -287,7 +290,7 @@ def test_a_handler_that_raises_in_the_middle_of_trios_own_code(kind: str) -> Non
     assert out.splitlines() == [*ends, *ends, "cleaned up"]
 
 
-@pytest.mark.parametrize("kind", ["nested", "task"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_trio_code_raises_while_its_run_is_given_up_is_reported(kind: str) -> None:
     code = TRIO_CODE.replace("            await trio.sleep(0.01)\n", "            raise KeyError('in the clean-up')\n")
     status, out, err = outcome_of(IN_TRIOS_OWN_CODE + code + HURT, kind)
@@ -315,7 +318,7 @@ print(trio.run(main))
 """
 
 
-@pytest.mark.parametrize("kind", ["nested", "task"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_forked_child_that_returns_to_a_hosted_loop_fails_and_does_not_hang(kind: str) -> None:
     status, out, err = outcome_of(HOSTED_FORK, kind)
     assert (status, out) == (0, "(1, 'the parent goes on')\n")

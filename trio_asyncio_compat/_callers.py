@@ -193,7 +193,13 @@ class Caller:
             if self.call is None:
                 if not callers.put_back(self):
                     return False
-                received = yield _PARKED
+                try:
+                    received = yield _PARKED
+                except GeneratorExit:
+                    # The run is given up. A call that was begun meanwhile is not known to the task's coroutine.
+                    if self.call is not None:
+                        close(self.call.coroutine)
+                    raise
             call = self.call
             if call is None:
                 return not self._spent

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import outcome
 import trio
@@ -52,18 +52,18 @@ class LeftRun:
         for task in tasks:
             cut_off(task)
         for task in tasks:
-            self._close(task)
+            self._close(task, task.coro)
         for call in list(self._loop._calls):
             # Not begun, if it is still open.
-            close(call.coroutine)
+            self._close(tasks[-1], call.coroutine)
             call.resolve(outcome.Error(asyncio.CancelledError("the run of trio that made this call was interrupted")))
         self._loop._calls.clear()
         self._loop._abandon_waits("Event loop stopped before Future completed.")
 
-    def _close(self, task: trio.lowlevel.Task) -> None:
+    def _close(self, task: trio.lowlevel.Task, coroutine: Any) -> None:
         show_task(task)
         try:
-            task.context.run(close, task.coro)
+            task.context.run(close, coroutine)
         except BaseException as exc:
             if not _comes_from_trio(exc):
                 self._loop.call_exception_handler(
