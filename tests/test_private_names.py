@@ -247,3 +247,17 @@ def test_a_task_can_be_parked_in_what_was_begun_in_its_name(end: str) -> None:
 
     trio.run(main)
     assert isinstance(received[0], outcome.Error if end == "cancelled" else outcome.Value)
+
+
+def test_what_finishing_a_run_that_was_left_needs_is_there() -> None:
+    assert {"gen", "runner"} <= set(trio.run.__code__.co_varnames)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.lowlevel.checkpoint)
+            (task,) = nursery.child_tasks
+            assert nursery._children == {task}
+        known = _trio_private.remember_run()
+        assert callable(known["runner"].io_manager.get_events)
+
+    trio.run(main)
