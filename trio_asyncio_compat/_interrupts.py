@@ -1,7 +1,8 @@
 """Ctrl-C while a loop runs: KeyboardInterrupt lands in the user's code or at a safe point, never in the machinery.
 
 A guard stands in front of the SIGINT handler for as long as a loop runs in the main thread. For a driven loop the rule is asyncio's:
-the handler that was there runs, at once in a busy callback. For a hosted one it is trio's: the main task gets
+the handler that was there runs, at once in a busy callback; and so for the program's handlers of other signals, which may raise as
+well. For a hosted one it is trio's: the main task gets
 KeyboardInterrupt at its next checkpoint; a second Ctrl-C during the same busy callback raises there.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from ._trio_private import is_interrupt_handler
 if TYPE_CHECKING:
     from types import FrameType
 
+    from ._loop import TrioEventLoop
     from ._stdlib import SelectorLoop
 
 # The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
@@ -98,29 +101,80 @@ class InterruptGuard:
 
 class DrivenGuard(InterruptGuard):
     """In user code the handler behind the guard runs at once, otherwise as a callback of the loop's next turn, so that what
-    it raises ends the drive cleanly. What no turn has taken is delivered when the guard is removed."""
+    it raises ends the drive cleanly. What no turn has taken is delivered when the guard is removed.
 
-    def __init__(self, loop: SelectorLoop) -> None:
+    It stands in front of the handlers of all signals that the program has set before the drive: any may raise. The package's own do
+    not, and are left alone.
+    """
+
+    def __init__(self, loop: TrioEventLoop) -> None:
         super().__init__(loop)
-        self._pending = 0
+        self._driven = loop
+        self._others: dict[int, Any] = {}
+        # Signals that wait for the next turn, and the frames in which they came.
+        self._pending: list[tuple[int, FrameType | None]] = []
+
+    def install(self) -> None:
+        super().install()
+        if threading.current_thread() is threading.main_thread():
+            for signum in _SIGNALS:
+                handler = signal.getsignal(signum)
+                if self.guards(handler) and not _is_ours(handler):
+                    self._others[signum] = handler
+                    signal.signal(signum, self.handle)
 
     def remove(self) -> None:
         super().remove()
+        others, self._others = self._others, {}
+        for signum, handler in others.items():
+            if signal.getsignal(signum) == self.handle:
+                signal.signal(signum, handler)
         while self._pending:
-            self._deliver(signal.SIGINT)
+            self._run(*self._pending.pop(0), others)
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        if callback_running(frame) is not None or not trio.lowlevel.currently_ki_protected():
-            self._before(signum, frame)
+        in_user_code = callback_running(frame) is not None or not trio.lowlevel.currently_ki_protected()
+        # Ctrl-C must break what is stuck, wherever that is; the first one raises nothing, but cancels.
+        if in_user_code and (signum == signal.SIGINT or not _is_machinery(frame)):
+            self._run(signum, frame, self._others)
         else:
-            self._pending += 1
-            self._loop._ready.append(Handle(self._deliver, (signum,), self._loop))
+            self._pending.append((signum, frame))
+            self._loop._ready.append(Handle(self._deliver, (), self._loop))
             self._loop._write_to_self()
 
-    def _deliver(self, signum: int) -> None:
+    def _deliver(self) -> None:
         if self._pending:
-            self._pending -= 1
-            self._before(signum, None)
+            try:
+                self._run(*self._pending.pop(0), self._others)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                # Not the callback's error, which would be logged: it comes out of the drive.
+                self._driven._pump.fail(exc)
+
+    def _run(self, signum: int, frame: FrameType | None, others: dict[int, Any]) -> None:
+        (others.get(signum) or self._before)(signum, frame)
+
+
+def _is_machinery(frame: FrameType | None) -> bool:
+    """Whether this is the machinery, ours or trio's, or what that has called of the standard library."""
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package in _MACHINERY:
+            return True
+        if package not in sys.stdlib_module_names:
+            return False
+        frame = frame.f_back
+    return False
+
+
+_MACHINERY = {__package__, "outcome", "sniffio", "trio"}
+_SIGNALS = sorted(signal.valid_signals() - {signal.SIGINT})
+
+
+def _is_ours(handler: Any) -> bool:
+    module = getattr(handler, "__module__", None)
+    return isinstance(module, str) and module.partition(".")[0] == __package__
 
 
 class HostedGuard(InterruptGuard):
