@@ -61,6 +61,8 @@ class TrioCarrier(Carrier):
         self._woken: trio.Event | None = None
         self._inward = Follower()
         self._outward = Follower()
+        # By an interruption.
+        self._subject_ended = False
 
     @property
     def future(self) -> asyncio.Future[Any] | None:
@@ -146,9 +148,12 @@ class TrioCarrier(Carrier):
                 del call, result
                 if scope.cancel_called and is_innermost(scope, task):
                     return True
-            if self.settled is None:
+            if self.settled is None or not self._subject_ended:
                 await self._abandon()
         return False
+
+    def _was_cancelled(self) -> bool:
+        return isinstance(self._carried, TrioFuture) and self._carried.asked is not None
 
     async def _abandon(self) -> None:
         # A cancellation is the carrier's own scope's, which ends here.
@@ -173,7 +178,9 @@ class TrioCarrier(Carrier):
                 settled = await self._subject.interrupted(self.interruption)
                 if settled is not None:
                     self.settled = settled
-                    self._ending = self.over = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
+                    self._subject_ended = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
+                    # Cancelled itself, by the end of its loop, it makes no other call: who holds the iterator may never drop it.
+                    self._ending = self.over = self._subject_ended or self._was_cancelled()
                 elif not self._loop._pump.running:
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
