@@ -12,7 +12,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_asyncio_compat import aio_as_trio, allow_asyncio, flavour_free_task_factory, open_loop, run, run_aio_future, run_trio_task
+from trio_asyncio_compat import (
+    aio_as_trio,
+    allow_asyncio,
+    flavour_free_task_factory,
+    open_loop,
+    run,
+    run_aio_future,
+    run_trio_task,
+    trio_as_aio,
+)
 
 from ..support import Records
 
@@ -302,3 +311,40 @@ def test_asyncio_interrupts_a_block_in_a_generator_that_is_a_context_manager() -
         assert trio.current_time() == 1
 
     hosted(main)
+
+
+# Iterators that are no generators
+
+
+def test_to_leave_an_iteration_over_a_channel_does_not_close_that() -> None:
+    async def in_asyncio() -> list[int]:
+        send, receive = trio.open_memory_channel[int](3)
+        for number in range(3):
+            send.send_nowait(number)
+        got = []
+        for _ in range(2):
+            async for number in trio_as_aio(receive):
+                got.append(number)
+                break
+            await asyncio.sleep(1)
+        return got
+
+    async def main() -> None:
+        assert await aio_as_trio(in_asyncio)() == [0, 1]
+
+    hosted(main)
+
+
+def test_an_iterator_that_an_error_keeps_does_not_hold_up_the_end_of_the_loop() -> None:
+    async def in_asyncio() -> None:
+        send, receive = trio.open_memory_channel[int](3)
+        send.send_nowait(1)
+        iterator = aiter(trio_as_aio(receive))
+        await anext(iterator)
+        raise ZeroDivisionError(iterator)
+
+    async def main() -> None:
+        await aio_as_trio(in_asyncio)()
+
+    with pytest.raises(ZeroDivisionError):
+        hosted(main)

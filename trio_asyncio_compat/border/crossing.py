@@ -308,9 +308,9 @@ class _Iterator(Subject):
         return settled
 
     async def abandon(self) -> None:
-        close = getattr(self._iterator, "aclose", None)
-        if close is not None:
-            await _tell_of_the_end(close())
+        # Nothing else that can be closed: to leave an `async for` over a channel does not close that.
+        if isinstance(self._iterator, AsyncGenerator):
+            await _tell_of_the_end(self._iterator.aclose())
 
     def ends_with(self, exc: BaseException) -> bool:
         return isinstance(exc, StopAsyncIteration) or inspect.isasyncgen(self._iterator)
