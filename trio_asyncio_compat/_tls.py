@@ -5,12 +5,13 @@ Created by the loop's `_make_ssl_transport` and `start_tls`.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ._stdlib import SSL_AGAIN, SSLProtocol
 
 if TYPE_CHECKING:
-    import asyncio
+    from ._stdlib import StreamReader
 
 
 class TlsProtocol(SSLProtocol):
@@ -49,6 +50,13 @@ async def upgrade(loop: asyncio.AbstractEventLoop, transport: Any, protocol: Any
     tls = TlsProtocol(loop, protocol, context, shaken, call_connection_made=False, **options)
     # Nothing may be read for it before it knows its transport.
     transport.pause_reading()
+    if options.get("server_side") and isinstance(protocol, asyncio.StreamReaderProtocol):
+        # The beginning of the handshake may have come together with what asked for it (CPython gh-142352), and must not be taken for plain
+        # text, as Pythons before 3.14 do.
+        reader: StreamReader | None = getattr(protocol, "_stream_reader", None)
+        if reader is not None and reader._buffer:
+            tls._incoming.write(reader._buffer)
+            reader._buffer.clear()
     transport.set_protocol(tls)
     first = [loop.call_soon(tls.connection_made, transport), loop.call_soon(transport.resume_reading)]
     try:
