@@ -10,6 +10,7 @@ instead of one around it.
 from __future__ import annotations
 
 import contextvars
+import inspect
 import sys
 import types
 import weakref
@@ -160,7 +161,12 @@ class Caller:
         except StopIteration as stop:
             return outcome.Value(stop.value)
         except BaseException as exc:
-            return outcome.Error(exc)
+            if not _is_suspended(coroutine):
+                coroutine.close()
+                return outcome.Error(exc)
+            # Ctrl-C came on the way back from there.
+            trio.lowlevel.reschedule(task, outcome.Error(exc))
+            return None
         if not park_in(task, trap):
             # Nothing that trio knows: it shall say so itself.
             trio.lowlevel.reschedule(task, outcome.Value(_Unknown(trap)))
@@ -251,11 +257,20 @@ def _rest_of(coroutine: Coroutine[Any, Any, Any], received: Any) -> Generator[An
             except StopIteration as stop:
                 return None, stop.value
             except BaseException as exc:
-                return exc, None
+                if not _is_suspended(coroutine):
+                    coroutine.close()
+                    return exc, None
+                # Ctrl-C came on the way there or back.
+                method, received = coroutine.throw, exc
+                continue
             method, received = yield from _ask_trio(coroutine, trap)
     finally:
         # An error may be what was thrown in, and keeps this frame.
         del method, received
+
+
+def _is_suspended(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
 
 
 def _ask_trio(coroutine: Coroutine[Any, Any, Any], trap: Any) -> Generator[Any, Any, tuple[Callable[[Any], Any], Any]]:
