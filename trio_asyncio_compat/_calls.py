@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
+from .border.cancellation import seen_by_asyncio
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
@@ -72,9 +74,32 @@ class TrioCall(TrioFuture):
     def __init__(self, loop: TrioEventLoop, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
         super().__init__(loop, scope)
         self.context = contextvars.copy_context()
-        self.coroutine = coroutine
+        self._given = coroutine
+        self.coroutine = _interruptible(coroutine)
         # What trio calls a task that was started for it.
         self.name = name
+
+    def close(self) -> None:
+        """End the code where it is, as `close` does."""
+        # From the inside out: to the outer one, that the inner one waits would be an error to end with.
+        try:
+            close(self._given)
+        finally:
+            self.coroutine.close()
+
+    def fail(self, error: BaseException) -> None:
+        """The code has ended with an error."""
+        # Not begun, if Ctrl-C came just before.
+        self._given.close()
+        self.resolve(seen_by_asyncio(outcome.Error(error), self.asked))
+
+
+# A coroutine, and not a function that steps it: where one coroutine awaits another, Python lets no signal come in between. In a function
+# it would, on the way there or back, when what waits in trio must not be touched.
+@trio.lowlevel.disable_ki_protection
+async def _interruptible(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The user's code, in which Ctrl-C is his."""
+    return await coroutine
 
 
 def close(coroutine: Coroutine[Any, Any, Any]) -> None:

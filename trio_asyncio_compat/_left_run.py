@@ -8,8 +8,9 @@ with. `drive` (`_driven.py`) calls this, so that the loop is afterwards as one t
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import outcome
 import trio
@@ -18,6 +19,8 @@ from ._calls import close
 from ._trio_private import cut_off, forget_run, go_on, remember_run, show_run, show_task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._loop import TrioEventLoop
 
 _TRIO = str(Path(trio.__file__).parent)
@@ -52,18 +55,18 @@ class LeftRun:
         for task in tasks:
             cut_off(task)
         for task in tasks:
-            self._close(task, task.coro)
+            self._close(task, functools.partial(close, task.coro))
         for call in list(self._loop._calls):
             # Not begun, if it is still open.
-            self._close(tasks[-1], call.coroutine)
+            self._close(tasks[-1], call.close)
             call.resolve(outcome.Error(asyncio.CancelledError("the run of trio that made this call was interrupted")))
         self._loop._calls.clear()
         self._loop._abandon_waits("Event loop stopped before Future completed.")
 
-    def _close(self, task: trio.lowlevel.Task, coroutine: Any) -> None:
+    def _close(self, task: trio.lowlevel.Task, close_it: Callable[[], None]) -> None:
         show_task(task)
         try:
-            task.context.run(close, coroutine)
+            task.context.run(close_it)
         except BaseException as exc:
             if not _comes_from_trio(exc):
                 self._loop.call_exception_handler(
