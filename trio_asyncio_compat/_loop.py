@@ -1,7 +1,7 @@
 """`TrioEventLoop`: the surface of `asyncio.AbstractEventLoop`, each method one thought long.
 
 What schedules and waits is ours (`_scheduler.py`, `_pump.py`, `_readiness.py`); transports, TLS, servers and `sock_*` are the standard
-library's, on top of it. Here are the loop's life, its callbacks and its tasks; its other methods are in its bases: `_clock.py`,
+library's, on top of it. Here are the loop's life and its tasks; its other methods are in its bases: `_callbacks.py`, `_clock.py`,
 `_endpoints.py`, `_executors.py`, `_signals.py`, `_crossings.py`, `_instruments.py`, `_debug_mode.py`, `_trio_asyncio.py`. A loop is
 *hosted* (opened by `open_loop`, `_lifetime.py`) or *driven* (`_driven.py`).
 """
@@ -9,25 +9,22 @@ library's, on top of it. Here are the loop's life, its callbacks and its tasks; 
 from __future__ import annotations
 
 import asyncio
-import contextvars
+import functools
 import inspect
 import sys
-import threading
 import warnings
 import weakref
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple
 
 import trio
 
-from . import _stdlib
+from ._callbacks import Callbacks, forget_callers
 from ._clock import Clocked
 from ._debug_mode import Debuggable
 from ._driven import drive
 from ._endpoints import Endpoints
 from ._executors import Executors
 from ._flavour import run_as_asyncio
-from ._handles import Handle, new_timer
 from ._interrupts import InterruptGuard
 from ._origins import forget_machinery
 from ._processes import Children
@@ -35,14 +32,14 @@ from ._pump import Pump
 from ._readiness import Poller, new_poller
 from ._scheduler import Scheduler
 from ._signals import SignalHandlers
-from ._stdlib import HANDLES_LOCK, SelectorLoop, ThreadSafeHandle, get_running_loop
+from ._stdlib import SelectorLoop, get_running_loop
 from ._tracebacks import tidy
 from ._transports import keep_read_buffers
 from ._trio_asyncio import TrioAsyncioMethods
 from ._wrong_flavour import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from ._callers import Callers
     from ._calls import TrioCall
@@ -54,14 +51,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# The locking handles of Python 3.14 call the plain ones' constructor.
-_THREADSAFE_FRAMES = 2 if HANDLES_LOCK else 1
-_new = object.__new__
 # How long the asyncio side may keep trio's other tasks waiting while it is busy, in seconds.
 DEFAULT_SLICE_LENGTH = 0.001
 
 
-class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, SignalHandlers, Clocked, SelectorLoop):
+class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Executors, SignalHandlers, Clocked, SelectorLoop):
     """An asyncio event loop whose scheduler is trio.
 
     Called without arguments it makes a loop to be driven from synchronous code, as in
@@ -218,132 +212,6 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
         if self._flavour_free_generators is not None:
             await self._flavour_free_generators.close_all()
 
-    # Callbacks
-
-    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None) -> asyncio.Handle:
-        """Run `callback(*args)` in the next turn, after what is queued already.
-
-        From another thread use `call_soon_threadsafe`. Raises RuntimeError if the loop is closed.
-        """
-        if self._closed or self._debug:
-            handle = self._debug_handle("call_soon", callback, args, context)
-        else:
-            # `Handle(callback, args, self, context)`, written out: no call of a type that calls `__init__`. Measured, processor time for a
-            # callback that does nothing, 100 in a turn: 0.31 us instead of 0.36 on 3.11, 0.38 instead of 0.43 on 3.13.
-            handle = _new(Handle)
-            handle._context = copy_context() if context is None else context
-            handle._loop = self
-            handle._callback = callback
-            handle._args = args
-            handle._cancelled = False
-            handle._repr = handle._source_traceback = None
-        scheduler = self._scheduler
-        scheduler.ready.append(handle)
-        if scheduler.idle:
-            self._pump.wake()
-        return handle
-
-    def _debug_handle(
-        self, method: str, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
-    ) -> _stdlib.Handle:
-        """The handle of a checked call: for a loop in debug mode, and for a closed one, which raises."""
-        self._check_closed()
-        self._check_thread()
-        self._check_callback(callback, method)
-        handle = _stdlib.Handle(callback, args, self, context)
-        _forget_callers(handle, 2)
-        return handle
-
-    def call_soon_threadsafe(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        """`call_soon` for other threads, signal handlers and finalisers."""
-        handle: _stdlib.Handle
-        if self._closed or self._debug or HANDLES_LOCK:
-            self._check_closed()
-            if self._debug:
-                self._check_callback(callback, "call_soon_threadsafe")
-            handle = ThreadSafeHandle(callback, args, self, context)
-            _forget_callers(handle, _THREADSAFE_FRAMES)
-        else:
-            handle = Handle(callback, args, self, context)
-        scheduler = self._scheduler
-        scheduler.ready.append(handle)
-        if scheduler.idle:
-            self._write_to_self()
-        return handle
-
-    def call_later(
-        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        """Run `callback(*args)` in `delay` seconds; at once, in the next turn, if that is not positive."""
-        if delay is None:
-            raise TypeError("delay must not be None")
-        scheduler = self._scheduler
-        when = scheduler.time() + delay
-        if self._closed or self._debug:
-            return self._debug_timer(when, callback, args, context)
-        timer = new_timer(when, callback, args, self, context)
-        scheduler.add_timer(when, timer)
-        if scheduler.idle and not scheduler.deadlines[0] < when:
-            self._pump.retime()
-        return timer  # type: ignore[return-value]
-
-    def call_at(
-        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        """Run `callback(*args)` when `time()` has reached `when`; timers of one instant run in the order they were made."""
-        if when is None:
-            raise TypeError("when cannot be None")
-        if self._closed or self._debug:
-            return self._debug_timer(when, callback, args, context)
-        timer = new_timer(when, callback, args, self, context)
-        scheduler = self._scheduler
-        scheduler.add_timer(when, timer)
-        if scheduler.idle and not scheduler.deadlines[0] < when:
-            self._pump.retime()
-        return timer  # type: ignore[return-value]
-
-    def _debug_timer(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
-    ) -> asyncio.TimerHandle:
-        """`_debug_handle` for timers."""
-        self._check_closed()
-        self._check_thread()
-        # Also for `call_later`, which in asyncio calls `call_at`.
-        self._check_callback(callback, "call_at")
-        timer = _stdlib.TimerHandle(when, callback, args, self, context)
-        _forget_callers(timer, 2)
-        scheduler = self._scheduler
-        scheduler.add_timer(when, timer)
-        if scheduler.idle and not scheduler.deadlines[0] < when:
-            self._pump.retime()
-        return timer  # type: ignore[return-value]
-
-    def _timer_handle_cancelled(self, handle: _stdlib.TimerHandle) -> None:
-        if not handle._scheduled:
-            return
-        scheduler = self._scheduler
-        scheduler.cancelled += 1
-        if scheduler.idle and threading.get_ident() == self._thread_id:
-            # Nothing else would sweep now, and a clock that jumps to the next deadline must not jump to this one.
-            head = scheduler.deadlines[0]
-            scheduler.sweep()
-            if head == handle._when:
-                self._pump.retime()
-
-    def _add_callback(self, handle: _stdlib.Handle) -> None:
-        if not handle._cancelled:
-            self._scheduler.ready.append(handle)
-            if self._scheduler.idle:
-                self._pump.wake()
-
-    def _add_callback_signalsafe(self, handle: _stdlib.Handle) -> None:
-        if not handle._cancelled:
-            self._scheduler.ready.append(handle)
-            if self._scheduler.idle:
-                self._write_to_self()
-
     # Tasks
 
     def create_task(self, coro: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:  # type: ignore[override]
@@ -363,15 +231,13 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Endpoints, Executors, Signal
             # The base class's way, without a call to it.
             task = asyncio.Task(coro, loop=self, **options)
             if self._debug:
-                _forget_callers(task, 1)
+                forget_callers(task, 1)
                 self._has_begun(task)
             return task
         if not trio.lowlevel.in_trio_task():
             return super().create_task(coro, **options)
         # It may run the first step at once.
-        made: list[asyncio.Task[T]] = []
-        run_as_asyncio(self, lambda: made.append(super(TrioEventLoop, self).create_task(coro, **options)))
-        return made.pop()
+        return run_as_asyncio(self, functools.partial(super().create_task, coro, **options))
 
     def _close_self_pipe(self) -> None:
         if self._ssock.fileno() < 0:
@@ -400,12 +266,6 @@ def _task_options() -> frozenset[str] | None:
 _TASK_OPTIONS = _task_options()
 # For who inspects it; it costs a call nothing.
 TrioEventLoop.create_task.__signature__ = inspect.signature(asyncio.BaseEventLoop.create_task)  # type: ignore[attr-defined]
-
-
-def _forget_callers(made: Any, frames: int) -> None:
-    """End the source traceback of a handle or task at the code that called the loop, so many frames above the constructor."""
-    if made._source_traceback:
-        del made._source_traceback[-frames:]
 
 
 def new_event_loop() -> TrioEventLoop:

@@ -240,33 +240,26 @@ def test_an_iterator_does_not_carry_the_variables_of_one_caller_to_another(side:
         while True:
             yield user.get(None)
 
+    async def step(iterator: AsyncIterator[str | None], name: str | None) -> None:
+        if name is not None:
+            user.set(name)
+        assert await anext(iterator) == name
+        assert user.get(None) == name
+
     async def trio_code() -> None:
         iterator = aiter(aio_as_trio(users)())
-
-        async def step(name: str | None) -> None:
-            if name is not None:
-                user.set(name)
-            assert await anext(iterator) == name
-            assert user.get(None) == name
-
-        for name in ("alice", None, "bob", None):
+        for name in names:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(step, name)
+                nursery.start_soon(step, iterator, name)
         assert user.get(None) is None
 
     async def asyncio_code() -> None:
         iterator = aiter(trio_as_aio(users)())
-
-        async def step(name: str | None) -> None:
-            if name is not None:
-                user.set(name)
-            assert await anext(iterator) == name
-            assert user.get(None) == name
-
-        for name in ("alice", None, "bob", None):
-            await asyncio.create_task(step(name))
+        for name in names:
+            await asyncio.create_task(step(iterator, name))
         assert user.get(None) is None
 
+    names = ("alice", None, "bob", None)
     run(trio_code if side == "asyncio" else lambda: aio_as_trio(asyncio_code)())
 
 

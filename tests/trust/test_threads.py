@@ -90,24 +90,23 @@ def test_trio_is_called_from_worker_threads(hosted_run: Run) -> None:
     hosted_run(main)
 
 
-@pytest.mark.parametrize("kind", ["hosted", "driven"])
-def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> None:
-    """A call either runs or is refused with asyncio's RuntimeError."""
+def while_loops_open_and_close(kind: str, count: int, call: Callable[[TrioEventLoop], object], *, pause: float) -> tuple[int, set[str]]:
+    """Have `count` threads `call` the loop that is open, again and again, while loops open and close; how many calls were accepted, and the
+    messages with which the others were refused."""
     current: list[TrioEventLoop] = []
     over = threading.Event()
-    accepted = 0
+    accepted: list[None] = []
     refused: set[str] = set()
 
     def work(number: int) -> None:
-        nonlocal accepted
         while not over.is_set():
             for loop in current:
                 try:
-                    loop.call_soon_threadsafe(int)
-                    accepted += 1
+                    call(loop)
+                    accepted.append(None)
                 except RuntimeError as exc:
                     refused.add(str(exc))
-            over.wait(0.0001)
+            over.wait(pause)
 
     async def hosted() -> None:
         async with open_loop() as loop:
@@ -115,7 +114,7 @@ def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> N
             await aio_as_trio(asyncio.sleep)(0.002)
 
     errors: list[BaseException] = []
-    threads = threading.Thread(target=lambda: errors.extend(in_threads(THREADS, work)))
+    threads = threading.Thread(target=lambda: errors.extend(in_threads(count, work)))
     threads.start()
     try:
         for _ in range(40):
@@ -125,61 +124,31 @@ def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> N
                 with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
                     current[:] = [runner.get_loop()]  # type: ignore[list-item]
                     runner.run(asyncio.sleep(0.002))
+                    runner.run(asyncio.sleep(0.002))
     finally:
         over.set()
         threads.join()
         current.clear()
     assert errors == []
     assert accepted
+    return len(accepted), refused
+
+
+@pytest.mark.parametrize("kind", ["hosted", "driven"])
+def test_threads_call_while_loops_open_and_close(clean: Records, kind: str) -> None:
+    """A call either runs or is refused with asyncio's RuntimeError."""
+    _, refused = while_loops_open_and_close(kind, THREADS, lambda loop: loop.call_soon_threadsafe(int), pause=0.0001)
     assert refused <= {"Event loop is closed"}
 
 
 @pytest.mark.parametrize("kind", ["hosted", "driven"])
 def test_threads_use_the_default_executor_while_loops_open_and_close(clean: Records, kind: str) -> None:
     """What is not refused is done: begun in a run of the loop, between two, or when it has ended."""
-    current: list[TrioEventLoop] = []
-    over = threading.Event()
-    accepted, done = threading.Semaphore(0), threading.Semaphore(0)
-    refused: set[str] = set()
-
-    def work(number: int) -> None:
-        while not over.is_set():
-            for loop in current:
-                try:
-                    loop.run_in_executor(None, done.release)
-                    accepted.release()
-                except RuntimeError as exc:
-                    refused.add(str(exc))
-            over.wait(0.001)
-
-    async def hosted() -> None:
-        async with open_loop() as loop:
-            current[:] = [loop]
-            await aio_as_trio(asyncio.sleep)(0.002)
-
-    errors: list[BaseException] = []
-    threads = threading.Thread(target=lambda: errors.extend(in_threads(10, work)))
-    threads.start()
-    try:
-        for _ in range(20):
-            if kind == "hosted":
-                trio.run(hosted)
-            else:
-                with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
-                    current[:] = [runner.get_loop()]  # type: ignore[list-item]
-                    runner.run(asyncio.sleep(0.002))
-                    runner.run(asyncio.sleep(0.002))
-    finally:
-        over.set()
-        threads.join()
-        current.clear()
-    assert errors == []
+    done = threading.Semaphore(0)
+    accepted, refused = while_loops_open_and_close(kind, 10, lambda loop: loop.run_in_executor(None, done.release), pause=0.001)
     assert refused <= {"Event loop is closed", "Executor shutdown has been called"}
-    count = 0
-    while accepted.acquire(blocking=False):
+    for _ in range(accepted):
         assert done.acquire(timeout=20)
-        count += 1
-    assert count
 
 
 def test_a_loop_per_thread_in_twenty_threads(our_run: Run) -> None:

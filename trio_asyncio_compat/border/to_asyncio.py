@@ -132,8 +132,7 @@ class _ToAsyncio(Side):
         except RuntimeError:
             close_coroutines(make)
             raise
-        made: list[Any] = []
-        run_as_asyncio(loop, lambda: made.append(make()))
+        made = [run_as_asyncio(loop, make)]
         if not inspect.isawaitable(made[0]):
             raise TypeError(f"aio_as_trio() was given {made[0]!r}, which cannot be awaited. If it is a result, call without aio_as_trio()")
         return await self.wait(made.pop(), loop)
@@ -171,9 +170,7 @@ async def _run_task(coroutine: Coroutine[Any, Any, Any], loop: TrioEventLoop | N
     served = False
     try:
         if loop._task_factory is not None:
-            made: list[asyncio.Task[Any]] = []
-            run_as_asyncio(loop, lambda: made.append(loop.create_task(coroutine, context=context)))
-            task = made.pop()
+            task = run_as_asyncio(loop, functools.partial(loop.create_task, coroutine, context=context))
         # Where trio has cancelled already, the task must hear of it before it goes on.
         elif pump.may_serve_here(held) and not is_cancelled(trio.lowlevel.current_task()):
             task, served = loop._start_now_and_serve(coroutine, context)
