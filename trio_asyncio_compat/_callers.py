@@ -51,21 +51,21 @@ class Callers:
         self._nursery = nursery
         self._idle: list[Caller] = []
 
-    def start(self, coroutine: Coroutine[Any, Any, Any], name: str) -> TrioCall:
+    def start(self, coroutine: Coroutine[Any, Any, Any], name: str, *, protected: bool = False) -> TrioCall:
         """Run `coroutine` in a trio task, soon."""
         caller = Caller(self)
-        call = caller.call = TrioCall(self.loop, caller.scope, coroutine, name)
+        call = caller.call = TrioCall(self.loop, caller.scope, coroutine, name, protected=protected)
         self.loop._calls.add(call)
         call.context.run(_start_soon, self._nursery, caller, name)
         return call
 
     @trio.lowlevel.enable_ki_protection
-    def start_now(self, coroutine: Coroutine[Any, Any, Any], name: str) -> TrioCall:
+    def start_now(self, coroutine: Coroutine[Any, Any, Any], name: str, *, protected: bool = False) -> TrioCall:
         """Run `coroutine`, up to where it first waits, before this returns. For asyncio code that waits for it at once."""
         if not self._idle:
-            return self.start(coroutine, name)
+            return self.start(coroutine, name, protected=protected)
         caller = self._idle.pop()
-        call = TrioCall(self.loop, caller.scope, coroutine, name)
+        call = TrioCall(self.loop, caller.scope, coroutine, name, protected=protected)
         try:
             caller.begin(call)
             return call

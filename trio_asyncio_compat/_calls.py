@@ -69,13 +69,18 @@ class TrioFuture(asyncio.Future[Any]):
 
 
 class TrioCall(TrioFuture):
-    """A call of trio code: a coroutine, which a trio task steps (`_callers.py`) in the `context` and the scope of this."""
+    """A call of trio code: a coroutine, which a trio task steps (`_callers.py`) in the `context` and the scope of this.
 
-    def __init__(self, loop: TrioEventLoop, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
+    `protected` is for code of the loop itself, which Ctrl-C would end without anybody hearing of it.
+    """
+
+    def __init__(
+        self, loop: TrioEventLoop, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, Any], name: str, *, protected: bool = False
+    ) -> None:
         super().__init__(loop, scope)
         self.context = contextvars.copy_context()
         self._given = coroutine
-        self.coroutine = _interruptible(coroutine)
+        self.coroutine = coroutine if protected else _interruptible(coroutine)
         # What trio calls a task that was started for it.
         self.name = name
 

@@ -287,7 +287,7 @@ class WorkerPool:
         self._ended.clear()
         # A thread has a context of its own, as in concurrent.futures; a job brings the one it needs (asyncio.to_thread).
         worker = self._run_worker(name, self._jobs, self._idle)
-        call = contextvars.Context().run(callers.start_now, worker, WORKER)
+        call = contextvars.Context().run(functools.partial(callers.start_now, worker, WORKER, protected=True))
         # None of those that the loop's end cancels.
         callers.loop._calls.discard(call)
         self._calls.append(call)
