@@ -528,3 +528,43 @@ def test_ctrl_c_again_during_shutdown_gives_up_what_refuses_to_end(clean: Record
     kept.clear()
     gc.collect()
     assert reports[1:] == ["Task was destroyed but it is pending!"]
+
+
+def test_a_handler_that_the_program_has_set_before_a_drive_is_its_own_again_afterwards(clean: Records) -> None:
+    def handler(signum: int, frame: Any) -> None:
+        seen.append(signum)
+
+    seen: list[int] = []
+    before = signal.signal(USR1, handler)
+    try:
+        with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
+            runner.get_loop().call_soon(send, USR1)
+            runner.run(asyncio.sleep(0))
+        assert seen == [USR1]
+        assert signal.getsignal(USR1) is handler
+    finally:
+        signal.signal(USR1, before)
+
+
+def test_a_signal_that_comes_while_the_guard_leaves_does_not_keep_it_from_that(clean: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    def handler(signum: int, frame: Any) -> None:
+        raise ZeroDivisionError
+
+    def slow(signum: int, handler: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return change(signum, handler)
+
+    change = signal.signal
+    before = signal.signal(USR1, handler)
+    loop = TrioEventLoop()
+    try:
+        loop.call_soon(monkeypatch.setattr, signal, "signal", slow)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(0))
+        monkeypatch.undo()
+        assert signal.getsignal(USR1) is handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        monkeypatch.undo()
+        signal.signal(USR1, before)
+        loop.close()

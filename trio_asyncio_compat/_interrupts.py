@@ -111,10 +111,13 @@ class DrivenGuard(InterruptGuard):
         super().__init__(loop)
         self._driven = loop
         self._others: dict[int, Any] = {}
+        # While handlers are put in place and back, which what a signal raises must not leave half done.
+        self._changing = False
         # Signals that wait for the next turn, and the frames in which they came.
         self._pending: list[tuple[int, FrameType | None]] = []
 
     def install(self) -> None:
+        self._changing = True
         super().install()
         if threading.current_thread() is threading.main_thread():
             for signum in _SIGNALS:
@@ -122,21 +125,22 @@ class DrivenGuard(InterruptGuard):
                 if self.guards(handler) and not _is_ours(handler):
                     self._others[signum] = handler
                     signal.signal(signum, self.handle)
+        self._changing = False
 
     def remove(self) -> None:
-        super().remove()
-        others, self._others = self._others, {}
-        for signum, handler in others.items():
+        self._changing = True
+        for signum, handler in self._others.items():
             if signal.getsignal(signum) == self.handle:
                 signal.signal(signum, handler)
+        super().remove()
         while self._pending:
-            self._run(*self._pending.pop(0), others)
+            self._run(*self._pending.pop(0))
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         in_user_code = callback_running(frame) is not None or not trio.lowlevel.currently_ki_protected()
         # Ctrl-C must break what is stuck, wherever that is; the first one raises nothing, but cancels.
-        if in_user_code and (signum == signal.SIGINT or not _is_machinery(frame)):
-            self._run(signum, frame, self._others)
+        if not self._changing and in_user_code and (signum == signal.SIGINT or not _is_machinery(frame)):
+            self._run(signum, frame)
         else:
             self._pending.append((signum, frame))
             self._loop._ready.append(Handle(self._deliver, (), self._loop))
@@ -145,15 +149,15 @@ class DrivenGuard(InterruptGuard):
     def _deliver(self) -> None:
         if self._pending:
             try:
-                self._run(*self._pending.pop(0), self._others)
+                self._run(*self._pending.pop(0))
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 # Not the callback's error, which would be logged: it comes out of the drive.
                 self._driven._pump.fail(exc)
 
-    def _run(self, signum: int, frame: FrameType | None, others: dict[int, Any]) -> None:
-        (others.get(signum) or self._before)(signum, frame)
+    def _run(self, signum: int, frame: FrameType | None) -> None:
+        (self._before if signum == signal.SIGINT else self._others[signum])(signum, frame)
 
 
 def _is_machinery(frame: FrameType | None) -> bool:

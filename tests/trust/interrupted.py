@@ -240,10 +240,33 @@ def hosted(program: Callable[[], Awaitable[None]], poller: Any) -> None:
     trio.run(main)
 
 
+_Runner: Any = asyncio.Runner
+
+
+class ToldRunner(_Runner):  # type: ignore[misc]
+    """Knows whether Ctrl-C has come, also where asyncio forgets it: it sets its count to zero after it has set its handler, and what comes
+    in between is seen as CancelledError only, on asyncio's own loop too (Python 3.11 to 3.13)."""
+
+    told = False
+
+    def _on_sigint(self, *args: Any, **options: Any) -> None:
+        self.told = True
+        super()._on_sigint(*args, **options)
+
+    def has_forgotten(self) -> bool:
+        count: int = self._interrupt_count
+        return self.told and not count
+
+
 def driven(program: Callable[[], Any], poller: Any) -> None:
     """Run it by asyncio.Runner."""
-    with asyncio.Runner(loop_factory=lambda: TrioEventLoop(poller=poller)) as runner:
-        runner.run(program())
+    with ToldRunner(loop_factory=lambda: TrioEventLoop(poller=poller)) as runner:
+        try:
+            runner.run(program())
+        except asyncio.CancelledError:
+            if runner.has_forgotten():
+                raise KeyboardInterrupt from None
+            raise
 
 
 def starting_and_closing(program: Callable[[], Any], poller: Any) -> None:
