@@ -55,7 +55,7 @@ class TrioCarrier(Carrier):
         self.interruption: trio.Cancelled | None = None
         self._loop = loop
         self._subject = subject
-        self._carried: asyncio.Future[Any] | None = None
+        self._carried: TrioFuture | None = None
         self.scope = trio.CancelScope()
         self._call: _Call | None = None
         self._woken: trio.Event | None = None
@@ -152,9 +152,6 @@ class TrioCarrier(Carrier):
                 await self._abandon()
         return False
 
-    def _was_cancelled(self) -> bool:
-        return isinstance(self._carried, TrioFuture) and self._carried.asked is not None
-
     async def _abandon(self) -> None:
         # A cancellation is the carrier's own scope's, which ends here.
         ended = seen_by_asyncio(await outcome.acapture(self._subject.abandon), None)
@@ -180,7 +177,8 @@ class TrioCarrier(Carrier):
                     self.settled = settled
                     self._subject_ended = isinstance(settled, outcome.Error) and self._subject.ends_with(settled.error)
                     # Cancelled itself, by the end of its loop, it makes no other call: who holds the iterator may never drop it.
-                    self._ending = self.over = self._subject_ended or self._was_cancelled()
+                    cancelled = self._carried is not None and self._carried.asked is not None
+                    self._ending = self.over = self._subject_ended or cancelled
                 elif not self._loop._pump.running:
                     # The drive of the loop has ended, and with it everything that could make a call.
                     self._ending = True
