@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from . import _stdlib
-from ._handles import Handle, new_timer
+from ._handles import Handle
 from ._stdlib import HANDLES_LOCK, SelectorLoop, ThreadSafeHandle
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ class Callbacks(SelectorLoop):
         when = scheduler.time() + delay
         if self._closed or self._debug:
             return self._debug_timer(when, callback, args, context)
-        timer = new_timer(when, callback, args, self, context)
-        scheduler.add_timer(when, timer)
+        timer = scheduler.new_timer(when, callback, args, context)
         if scheduler.idle and not scheduler.deadlines[0] < when:
             self._pump.retime()
         return timer  # type: ignore[return-value]
@@ -111,9 +110,8 @@ class Callbacks(SelectorLoop):
             raise TypeError("when cannot be None")
         if self._closed or self._debug:
             return self._debug_timer(when, callback, args, context)
-        timer = new_timer(when, callback, args, self, context)
         scheduler = self._scheduler
-        scheduler.add_timer(when, timer)
+        timer = scheduler.new_timer(when, callback, args, context)
         if scheduler.idle and not scheduler.deadlines[0] < when:
             self._pump.retime()
         return timer  # type: ignore[return-value]

@@ -45,20 +45,3 @@ class TimerHandle(_stdlib.TimerHandle):
                 self._repr = repr(self)
             self._callback = None
             self._args = None
-
-
-_new = object.__new__
-
-
-def new_timer(when: float, callback: Callable[..., object], args: tuple[Any, ...], loop: Any, context: Context | None) -> TimerHandle:
-    """A timer, made by a function: calling a type that calls `__init__` takes longer. Every `asyncio.timeout` makes one."""
-    timer = _new(TimerHandle)
-    timer._context = copy_context() if context is None else context
-    timer._loop = loop
-    timer._callback = callback
-    timer._args = args
-    timer._cancelled = False
-    timer._repr = timer._source_traceback = None
-    timer._when = when
-    timer._scheduled = False
-    return timer
