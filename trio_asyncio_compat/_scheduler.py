@@ -41,7 +41,7 @@ class Scheduler:
     """Callbacks and timers of one loop.
 
     Invariants: `ready` is in call order and shared with the loop (`loop._ready`). `by_deadline` holds the
-    timers of each deadline, a deque in the order they were made where there are several, and `deadlines` is a heap of its keys. (A heap of
+    timer of each deadline, or a deque in the order they were made where there are several, and `deadlines` is a heap of its keys. (A heap of
     plain floats compares and sorts in C, and unlike one of tuples adds nothing that the garbage collector must look at:
     measured, with 100,000 live timers that was half of the cost of making one.)
     `scheduled` counts the handles in there, `cancelled` those of them that are cancelled. `idle` is True exactly while nobody is
@@ -309,23 +309,22 @@ class Scheduler:
                 del deadlines[:count]
                 break
             due.append(heapq.heappop(deadlines))
-        count, cancelled = len(due), 0
-        move = self.ready.append
-        # Nearly every deadline has one timer: no inner loop for that. Measured, 100,000 timers made and fired: 4 % faster.
-        for timers in map(self.by_deadline.pop, due):
-            if isinstance(timers, collections.deque):
-                count += len(timers) - 1
-                for timer in timers:
-                    timer._scheduled = False
-                    if timer._cancelled:
-                        cancelled += 1
-                    else:
-                        move(timer)
-            else:
-                timers._scheduled = False
-                if timers._cancelled:
-                    cancelled += 1
-                else:
-                    move(timers)
-        self.scheduled -= count
-        self.cancelled -= cancelled
+        # Nearly every deadline has one timer: no inner loop for that; no look at who is cancelled where nobody is; nothing taken out of a
+        # dictionary one by one that will be empty. Measured, 100,000 timers moved: 0.37 us for each instead of 0.47.
+        if deadlines:
+            entries = list(map(self.by_deadline.pop, due))
+        else:
+            entries = list(map(self.by_deadline.__getitem__, due))
+            self.by_deadline.clear()
+        if collections.deque in map(type, entries):
+            timers = [timer for entry in entries for timer in (entry if isinstance(entry, collections.deque) else (entry,))]
+        else:
+            timers = entries  # type: ignore[assignment]
+        for timer in timers:
+            timer._scheduled = False
+        self.scheduled -= len(timers)
+        if self.cancelled:
+            count = len(timers)
+            timers = [timer for timer in timers if not timer._cancelled]
+            self.cancelled -= count - len(timers)
+        self.ready.extend(timers)
