@@ -31,13 +31,15 @@ class Poller(abc.ABC):
     """Handles by descriptor, in two tables; what asyncio's transports ask of a selector is answered from them.
 
     Invariants: a descriptor is in `readers` or `writers` exactly while the kernel is asked about that direction. The
-    file object it was given as is kept, so that a closed one, whose number is gone, can still be removed.
+    file object it was given as is kept, so that a closed one, whose number is gone, can still be removed. `nothing_to_find` is True only
+    while a poll with callbacks to run would find nothing of interest, and may be left out.
     """
 
     def __init__(self) -> None:
         self.readers: dict[int, Handle] = {}
         self.writers: dict[int, Handle] = {}
         self._objects: dict[int, Any] = {}
+        self.nothing_to_find = False
 
     def add_reader(self, fileobj: Any, handle: Handle) -> None:
         """Have `handle` run in each turn in which `fileobj` is readable; the handle before it is cancelled.
@@ -61,6 +63,7 @@ class Poller(abc.ABC):
 
     def _add(self, table: dict[int, Handle], fileobj: Any, handle: Handle) -> None:
         fd = fileobj if type(fileobj) is int and fileobj >= 0 else self._number(fileobj)
+        self.nothing_to_find = False
         self.watch(fd, table is self.readers or fd in self.readers, table is self.writers or fd in self.writers)
         if fileobj is not fd:
             self._objects[fd] = fileobj
@@ -181,8 +184,6 @@ if sys.platform != "win32":
             super().__init__()
             self._queue = _new_queue()
             self._ask = self._queue.poll
-            # Whether `wait` has returned since the last poll.
-            self._found = False
 
         def watch(self, fd: int, read: bool, write: bool) -> None:
             events = (READ if read else 0) | (WRITE if write else 0)
@@ -197,12 +198,9 @@ if sys.platform != "win32":
                 self._queue.register(fd, events)
 
         def poll(self, ready: collections.deque[Handle]) -> int:
-            # With callbacks to run and only the self-pipe watched, nothing of interest can be found: a thread that
-            # appends to `ready` writes to the pipe only while the loop is idle. Unless that is what ended the wait: left unread, the byte
-            # would end every wait from now on.
-            if ready and len(self.readers) + len(self.writers) <= 1 and not self._found:
-                return 0
-            self._found = False
+            # With only the self-pipe watched: a thread that appends to `ready` writes to the pipe only while the loop is idle. Unless that
+            # is what has ended the wait: left unread, the byte would end every wait from now on.
+            self.nothing_to_find = len(self.readers) + len(self.writers) <= 1
             try:
                 events = self._ask(0, MAX_EVENTS)
             except InterruptedError:
@@ -232,7 +230,7 @@ if sys.platform != "win32":
 
         async def wait(self) -> None:
             await trio.lowlevel.wait_readable(self._queue.fileno())
-            self._found = True
+            self.nothing_to_find = False
 
         def close(self) -> None:
             self._queue.close()
