@@ -41,8 +41,8 @@ class Scheduler:
     """Callbacks and timers of one loop.
 
     Invariants: `ready` is in call order and shared with the loop (`loop._ready`). `by_deadline` holds the
-    timer of each deadline, or a deque in the order they were made where there are several, and `deadlines` is a heap of its keys. (A heap of
-    plain floats compares and sorts in C, and unlike one of tuples adds nothing that the garbage collector must look at:
+    timer of each deadline, or a deque in the order they were made where there are several, and `deadlines` is a heap of its keys. (A heap
+    of plain floats compares and sorts in C, and unlike one of tuples adds nothing that the garbage collector must look at:
     measured, with 100,000 live timers that was half of the cost of making one.)
     `scheduled` counts the handles in there, `cancelled` those of them that are cancelled. `idle` is True exactly while nobody is
     going to make a turn unless woken.
