@@ -161,3 +161,135 @@ def test_the_timeout_must_be_a_positive_number(value: str, suite: pytest.Pyteste
     result = suite.runpytest_inprocess(f"--tasktree-timeout={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert f"tasktree_timeout must be a positive number of seconds, not '{value}'" in result.stderr.str()
+
+
+SHARED_LOOPS = {
+    "pytest-asyncio": """
+import asyncio, pytest, pytest_asyncio
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+cleaned_up = []
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def background():
+    task = asyncio.create_task(asyncio.sleep(3600))
+    yield task
+    task.cancel()
+""",
+    "anyio": """
+import asyncio, pytest
+
+pytestmark = pytest.mark.anyio
+cleaned_up = []
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+@pytest.fixture(scope="session")
+async def background():
+    task = asyncio.create_task(asyncio.sleep(3600))
+    yield task
+    task.cancel()
+""",
+}
+TESTS_IN_A_SHARED_LOOP = """
+async def test_hangs(background):
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        cleaned_up.append(1)
+
+async def test_goes_on(background):
+    assert cleaned_up == [1]
+    await asyncio.sleep(0)
+    assert not background.done()
+    left = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+    assert not any("hangs" in name for name in left), left
+"""
+
+
+@pytest.mark.parametrize("plugin", SHARED_LOOPS)
+def test_a_loop_that_several_tests_share_goes_on(plugin: str, suite: pytest.Pytester) -> None:
+    suite.makepyfile(SHARED_LOOPS[plugin] + TESTS_IN_A_SHARED_LOOP)
+    shown = passes(suite, "--asyncio-on-trio", "--tasktree-timeout=0.2", passed=1, failed=1)
+    assert "test_hangs has taken more than 0.2 s" in shown
+
+
+def test_a_loop_goes_on_behind_a_fixture_that_hangs(suite: pytest.Pytester) -> None:
+    suite.makepyfile(f"""{SHARED_LOOPS["pytest-asyncio"]}
+@pytest_asyncio.fixture(loop_scope="session")
+async def hangs():
+    await asyncio.Event().wait()
+
+async def test_hangs(hangs):
+    pass
+
+async def test_goes_on(background):
+    assert {{background, asyncio.current_task()}} == asyncio.all_tasks()
+""")
+    passes(suite, "--asyncio-on-trio", "--tasktree-timeout=0.2", passed=1, errors=1)
+
+
+def test_a_test_fails_even_if_it_takes_the_error_for_its_own(suite: pytest.Pytester) -> None:
+    suite.makepyfile("""
+import asyncio, pytest
+
+async def waits():
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        pass
+
+def test_expects_something():
+    with pytest.raises(Exception):
+        asyncio.run(waits())
+
+async def swallows():
+    await waits()
+
+def test_swallows():
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(swallows())
+    finally:
+        loop.close()
+""")
+    shown = passes(suite, "--asyncio-on-trio", "--tasktree-timeout=0.1", failed=2)
+    assert "test_expects_something has taken more than 0.1 s" in shown
+
+
+def test_loops_that_a_test_has_not_opened_go_on(suite: pytest.Pytester) -> None:
+    suite.makepyfile("""
+import asyncio, threading
+import pytest
+import trio_asyncio_compat
+
+async def serve(started):
+    started.append((asyncio.get_running_loop(), asyncio.Event()))
+    up.set()
+    await started[0][1].wait()
+
+up = threading.Event()
+
+@pytest.fixture(scope="session")
+def server():
+    started = []
+    thread = threading.Thread(target=trio_asyncio_compat.run, args=(serve, started))
+    thread.start()
+    up.wait()
+    yield thread
+    loop, event = started[0]
+    loop.call_soon_threadsafe(event.set)
+    thread.join()
+
+def test_hangs(server):
+    async def hangs():
+        await asyncio.Event().wait()
+    trio_asyncio_compat.run(hangs)
+
+def test_goes_on(server):
+    assert server.is_alive()
+""")
+    passes(suite, "--tasktree-timeout=0.1", passed=1, failed=1)

@@ -26,6 +26,7 @@ from ._test_timeout import fail_with_tree_after
 from .border.flavour_free import allow_asyncio
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 # Its frames are of no interest in a traceback.
@@ -124,8 +125,25 @@ class _Timeout:
         limit = self._for_all if mark is None else _limit_of(mark)
         if limit is None:
             return (yield)
-        with fail_with_tree_after(_seconds(limit), item.nodeid, self._stderr):
-            return (yield)
+        with fail_with_tree_after(_seconds(limit), item.nodeid, _codes_of(item), self._stderr) as watch:
+            # anyio runs the tests that share fixtures in one task.
+            if not (isinstance(item, pytest.Function) and item.get_closest_marker("anyio") and inspect.iscoroutinefunction(item.obj)):
+                return (yield)
+            function, item.obj = item.obj, watch.made_sure(item.obj)
+            try:
+                return (yield)
+            finally:
+                item.obj = function
+
+
+def _codes_of(item: pytest.Item) -> set[types.CodeType]:
+    """Of the test's function and its fixtures', whatever other plugins have wrapped around them."""
+    functions: list[Any] = []
+    if isinstance(item, pytest.Function):
+        functions.append(getattr(*_place_of_body(item)))
+        functions += [definition.func for name in item.fixturenames for definition in item._fixtureinfo.name2fixturedefs.get(name, ())]
+    codes = (getattr(inspect.unwrap(function), "__code__", None) for function in functions)
+    return {code for code in codes if code is not None}
 
 
 def _limit_of(mark: pytest.Mark) -> Any:
