@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from .ecosystem import results
 from .ecosystem.results import LIBRARIES, Result, Results, RunOfTests
 from .ecosystem.table import PAGE, short_table, table
 
@@ -64,3 +69,23 @@ def test_every_phase_of_a_test_counts() -> None:
 def test_every_library_of_the_table_has_its_file_and_the_other_way_round() -> None:
     files = {path.stem for path in (PAGE.parents[1] / "tests" / "ecosystem").glob("test_*.py")}
     assert files - {"test_examples", "test_program", "test_servers_and_tools", "test_suites_of_libraries"} == set(LIBRARIES)
+
+
+def test_a_run_of_some_tests_keeps_what_is_known_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(versions: dict[str, str], *tests: str, passed: bool = True) -> RunOfTests:
+        monkeypatch.setattr(results, "_versions", lambda: versions)
+        run = Results()
+        for test in tests:
+            run.add("test_redis", f"{test}[driven]", passed)
+        run.write(tmp_path)
+        return results.read(next(tmp_path.iterdir()))
+
+    run({"trio": "1.0", "redis": "1.0"}, "test_a", "test_b")
+    after = run({"trio": "1.0", "redis": "1.0"}, "test_b", passed=False)
+    assert sorted(after.results) == [("test_redis", "test_a", "driven", True), ("test_redis", "test_b", "driven", False)]
+    after = run({"trio": "1.0", "redis": "2.0"}, "test_b")
+    assert after.results == [("test_redis", "test_b", "driven", True)]
+
+
+def test_a_library_that_is_not_there_has_no_version() -> None:
+    assert row_of("redis", RunOfTests("3.11.7", {"trio": "1.0"}, [])) == ["redis", "", "not 3.11.7 (not run)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -58,17 +59,30 @@ class Results:
     def all(self) -> list[Result]:
         return [Result(*key, passed) for key, passed in self._passed.items()]
 
-    def write(self) -> None:
-        """Make the file of this Python version."""
-        if self._passed:
-            FOLDER.mkdir(exist_ok=True)
-            run = {"python": platform.python_version(), "versions": _versions(), "results": self.all()}
-            (FOLDER / PATTERN.format(platform.python_version())).write_text(json.dumps(run, indent=1))
+    def write(self, folder: Path = FOLDER) -> None:
+        """Make the file of this Python version; what it says of tests that have not run now, with the same versions, stays."""
+        if not self._passed:
+            return
+        path = folder / PATTERN.format(platform.python_version())
+        versions = _versions()
+        if path.exists():
+            before = read(path)
+            for result in before.results:
+                names = ("trio", *LIBRARIES.get(result.file, ()))
+                if all(before.versions.get(name) == versions.get(name) for name in names):
+                    self._passed.setdefault(result[:3], result.passed)
+        folder.mkdir(exist_ok=True)
+        run = {"python": platform.python_version(), "versions": versions, "results": self.all()}
+        path.write_text(json.dumps(run, indent=1))
 
 
 def _versions() -> dict[str, str]:
-    names = {"trio", *(name for names in LIBRARIES.values() for name in names)}
-    return {name: importlib.metadata.version(name) for name in sorted(names)}
+    """Of what is installed."""
+    versions = {}
+    for name in sorted({"trio", *(name for names in LIBRARIES.values() for name in names)}):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 class RunOfTests(NamedTuple):

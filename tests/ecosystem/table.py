@@ -62,7 +62,9 @@ def _done(runs: list[RunOfTests], file: str) -> dict[str, None]:
 
 def _library(runs: list[RunOfTests], file: str) -> str:
     names = LIBRARIES[file]
-    versions = [", ".join(f"{name} {run.versions[name]}" for name in names) or "subprocesses of asyncio" for run in runs]
+    if not names:
+        return "subprocesses of asyncio"
+    versions = [", ".join(f"{name} {run.versions.get(name, '')}".strip() for name in names) for run in runs]
     return " / ".join(dict.fromkeys(versions))
 
 
