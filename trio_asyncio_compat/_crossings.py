@@ -139,6 +139,11 @@ class Crossings(SelectorLoop):
         finally:
             self._pump.release(held)
 
+    def _end_waits(self, reason: str) -> None:
+        """Cancel what trio tasks wait for, unless it has been cancelled for them."""
+        for wait in list(self._waits):
+            wait.end(reason)
+
     def _abandon_waits(self, message: str) -> None:
         """Nothing more is going to run: resolve every trio task that waits for this loop."""
         for wait in list(self._waits):

@@ -182,10 +182,12 @@ def _is_ours(handler: Any) -> bool:
 
 
 class HostedGuard(InterruptGuard):
-    """trio's handler decides, but for a second Ctrl-C during one callback."""
+    """trio's handler decides, but for a second Ctrl-C: during one callback it raises there, and where asyncio code has been cancelled for
+    the first and goes on, its caller does not wait for it any longer."""
 
-    def __init__(self, loop: SelectorLoop) -> None:
+    def __init__(self, loop: TrioEventLoop) -> None:
         super().__init__(loop)
+        self._hosted = loop
         # The frame itself is kept, not its id: another call could get the same one.
         self._interrupted: FrameType | None = None
 
@@ -201,10 +203,14 @@ class HostedGuard(InterruptGuard):
             self._before_protected(signum)
             return
         running = callback_running(frame)
-        if running is not None and running is self._interrupted:
+        if running is not None and (running is self._interrupted or self._hosted._scheduler.ending):
             raise KeyboardInterrupt
         self._interrupted = running
+        insisted = [wait for wait in list(self._hosted._waits) if isinstance(wait.asked, KeyboardInterrupt)]
         self._before(signum, frame)
+        for wait in insisted:
+            # trio has told it once, and tells it no more.
+            self._hosted.call_soon_threadsafe(wait.abandon, "")
 
     @trio.lowlevel.enable_ki_protection
     def _before_protected(self, signum: int) -> None:

@@ -134,7 +134,12 @@ async def _hosted(
                 await trio.lowlevel.cancel_shielded_checkpoint()
         loop._hosted = False
         loop.close()
-        if host.crash is not None and error is not None and how_it_ended(outcome.Error(error), trio.Cancelled) is not Ended.CANCELLED:
+        if (
+            host.crash is not None
+            and error is not None
+            and error is not host.crash
+            and how_it_ended(outcome.Error(error), trio.Cancelled) is not Ended.CANCELLED
+        ):
             loop.call_exception_handler({"message": "the block of open_loop() raised, while the loop was ending", "exception": error})
         error = host.crash or error or interrupted
         if reports is not None:
@@ -142,7 +147,13 @@ async def _hosted(
         if error is not None:
             explain(error)
             tidy(error)
-            raise error
+            context = error.__context__
+            try:
+                raise error
+            finally:
+                # Python takes what ended the block for its context.
+                error.__context__ = context
+                del context
     finally:
         del error
 
@@ -161,24 +172,37 @@ class _Host:
     # A task does not inherit its parent's protection: Ctrl-C in its first step would end it, and nobody would serve the loop.
     @trio.lowlevel.enable_ki_protection
     async def pump(self) -> None:
-        """Pump until the loop is closed, or until something ends it before; once more, to close it."""
+        """Pump until the loop is closed, or until it is stopped before; once more, to close it."""
         loop = self._loop
         while not self._closed:
             try:
                 await loop._pump.run()
             except BaseException as exc:
                 # SystemExit or KeyboardInterrupt of a callback.
-                if self.crash is None:
-                    self.crash = exc
-                elif isinstance(exc, Exception):
-                    loop.call_exception_handler({"message": "another error, while the loop was ending with one", "exception": exc})
-                if not self._closing:
-                    self.body.cancel(f"{type(exc).__name__} in a callback of the event loop")
+                self._end(exc)
+                loop._scheduler.stopping = False
+                # So that the end, which may need many turns, comes even if each raises.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                continue
             loop._scheduler.stopping = False
             if not self._closing:
                 break
-        self._running = False
+        self._running = loop._pump.running = False
         loop._abandon_waits("Event loop stopped before Future completed.")
+
+    def _end(self, error: BaseException) -> None:
+        """End the block, because of an error of a callback; the loop goes on, since what unwinds may need it."""
+        loop = self._loop
+        loop._pump.running = True
+        if self.crash is None:
+            self.crash = error
+            loop._scheduler.ending = True
+        elif isinstance(error, Exception):
+            loop.call_exception_handler({"message": "another error, while the loop was ending with one", "exception": error})
+        if not self._closing:
+            self.body.cancel(f"{type(error).__name__} in a callback of the event loop")
+            # Who waits behind a shield, or outside of the block, has not heard of it.
+            loop._end_waits(f"{type(error).__name__} in a callback of the event loop")
 
     async def close(self, nursery: trio.Nursery) -> BaseException | None:
         """Shut the loop down; return the KeyboardInterrupt that came meanwhile, if one did."""

@@ -45,7 +45,8 @@ class Scheduler:
     of plain floats compares and sorts in C, and unlike one of tuples adds nothing that the garbage collector must look at:
     measured, with 100,000 live timers that was half of the cost of making one.)
     `scheduled` counts the handles in there, `cancelled` those of them that are cancelled. `idle` is True exactly while nobody is
-    going to make a turn unless woken.
+    going to make a turn unless woken. `ending` is True once an error of a callback ends a hosted loop: another callback that raises one is
+    not called again, as that of a descriptor would be in each turn.
     """
 
     # An instrumented loop changes the class of this object and changes it back. With a dictionary that would make every access to an
@@ -60,6 +61,7 @@ class Scheduler:
         "cancelled",
         "clock",
         "deadlines",
+        "ending",
         "idle",
         "in_trio_task",
         "longest_slice",
@@ -83,6 +85,7 @@ class Scheduler:
         self.clock = self.trio_time = self.time
         self.idle = False
         self.stopping = False
+        self.ending = False
         self.turns = 0
         self.slices = 0
         self.longest_slice = 0.0
@@ -228,6 +231,8 @@ class Scheduler:
                 else:
                     handle._context.run(handle._callback, *args)  # type: ignore[arg-type]
             except (SystemExit, KeyboardInterrupt):
+                if self.ending:
+                    handle.cancel()
                 raise
             except BaseException as exc:
                 if self.in_trio_task and self._cannot_run_here(handle, exc):

@@ -89,6 +89,12 @@ class Wait:
             if self._parked:
                 trio.lowlevel.reschedule(self._task, outcome.Error(self._error))
 
+    def end(self, reason: str) -> None:
+        """Cancel the future for `reason`, which is then what the trio task sees of it, unless trio has cancelled it."""
+        if not self._over and self.asked is None:
+            self.asked = RuntimeError(f"The event loop is ending: {reason}")
+            self._cancel(reason)
+
     def leave(self, reason: object) -> None:
         """Stop waiting; the future goes on."""
         if not self._over:
@@ -101,8 +107,10 @@ class Wait:
         # Raised here already for its reason; what it raises is kept, to be what the trio task sees.
         asked = outcome.capture(raise_cancel)
         if isinstance(asked, outcome.Error) and (heeded := self._heed(asked.error)) is not None:
+            cancelled = self.asked is not None
             self.asked = heeded.with_traceback(None)
-            self._cancel(reason_of(self.asked))
+            if not cancelled:
+                self._cancel(reason_of(self.asked))
         return trio.lowlevel.Abort.FAILED
 
     def _heed(self, asked: BaseException) -> BaseException | None:
