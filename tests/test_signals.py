@@ -8,13 +8,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import trio
 
-from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop, trio_as_aio
 
 from .support import Records, Run
 
@@ -567,4 +568,158 @@ def test_a_signal_that_comes_while_the_guard_leaves_does_not_keep_it_from_that(c
     finally:
         monkeypatch.undo()
         signal.signal(USR1, before)
+        loop.close()
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, TrioEventLoop])
+class TestAHandlerThatTheProgramKeepsFromADrive:
+    """What `signal.signal` and `signal.getsignal` return during a drive works after it, as the handler that was set before."""
+
+    MakeLoop = Callable[[], asyncio.AbstractEventLoop]
+
+    @pytest.fixture(autouse=True)
+    def handlers_put_back(self, clean: Records) -> Iterator[None]:
+        before = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, USR1, USR2)}
+        yield
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
+
+    @pytest.mark.parametrize("by_runner", [True, False])
+    def test_restored_after_the_drive_ctrl_c_interrupts(self, make_loop: MakeLoop, by_runner: bool) -> None:
+        async def main() -> Any:
+            return signal.signal(signal.SIGINT, lambda *args: None)
+
+        if by_runner:
+            with asyncio.Runner(loop_factory=make_loop) as runner:
+                kept = runner.run(main())
+        else:
+            loop = make_loop()
+            kept = loop.run_until_complete(main())
+            loop.close()
+        signal.signal(signal.SIGINT, kept)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+    def test_restored_it_is_the_handler_and_keeps_no_loop_alive(self, make_loop: MakeLoop) -> None:
+        def handler(signum: int, frame: Any) -> None:
+            seen.append(signum)
+
+        async def main() -> Any:
+            return signal.signal(USR1, signal.SIG_IGN), weakref.ref(asyncio.get_running_loop())
+
+        seen: list[int] = []
+        signal.signal(USR1, handler)
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            kept, loop = runner.run(main())
+        del runner
+        signal.signal(USR1, kept)
+        send(USR1)
+        assert seen == [USR1]
+        gc.collect()
+        assert loop() is None
+
+    def test_called_by_the_handler_that_took_its_place(self, make_loop: MakeLoop) -> None:
+        async def main() -> None:
+            behind: Any = signal.getsignal(USR1)
+
+            def chained(signum: int, frame: Any) -> None:
+                seen.append("chained")
+                behind(signum, frame)
+
+            signal.signal(USR1, chained)
+            send(USR1)
+            await asyncio.sleep(0)
+
+        seen: list[str] = []
+        signal.signal(USR1, lambda *args: seen.append("behind"))
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(main())
+        send(USR1)
+        assert seen == ["chained", "behind"] * 2
+
+    def test_given_to_another_signal(self, make_loop: MakeLoop) -> None:
+        async def main() -> None:
+            signal.signal(USR2, signal.getsignal(USR1))
+            send(USR2)
+            await asyncio.sleep(0)
+
+        seen: list[int] = []
+        signal.signal(USR1, lambda signum, frame: seen.append(signum))
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(main())
+        send(USR2)
+        assert seen == [USR2, USR2]
+
+    def test_restored_before_or_in_the_drive_of_another_loop(self, make_loop: MakeLoop) -> None:
+        async def keep() -> Any:
+            return signal.signal(USR1, signal.SIG_IGN)
+
+        async def restore() -> None:
+            signal.signal(USR1, kept)
+            await answer()
+
+        async def answer() -> None:
+            send(USR1)
+            await asyncio.sleep(0)
+
+        seen: list[int] = []
+        signal.signal(USR1, lambda signum, frame: seen.append(signum))
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            kept = runner.run(keep())
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(restore())
+        for _ in range(2):
+            with asyncio.Runner(loop_factory=make_loop) as runner:
+                runner.run(answer())
+        assert seen == [USR1] * 3
+
+
+def test_a_handler_kept_from_a_drive_is_guarded_in_later_ones_as_any_other(clean: Records) -> None:
+    async def keep() -> Any:
+        return signal.signal(USR1, signal.SIG_IGN)
+
+    def raises(signum: int, frame: Any) -> None:
+        raise ZeroDivisionError
+
+    @trio.lowlevel.enable_ki_protection
+    async def send_in_machinery() -> None:
+        await trio.lowlevel.checkpoint()
+        send(USR1)
+        steps.append("not interrupted here")
+
+    steps: list[str] = []
+    before = signal.signal(USR1, raises)
+    try:
+        with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
+            signal.signal(USR1, runner.run(keep()))
+        with asyncio.Runner(loop_factory=TrioEventLoop) as runner, pytest.raises(ZeroDivisionError):
+            runner.run(trio_as_aio(send_in_machinery)())
+        assert steps == ["not interrupted here"]
+        assert signal.getsignal(USR1) is raises
+    finally:
+        signal.signal(USR1, before)
+
+
+def test_of_two_handlers_that_raise_while_the_guard_leaves_both_run(clean: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(signum: int, frame: Any) -> None:
+        seen.append(signum)
+        raise ZeroDivisionError
+
+    def slow(signum: int, handler: Any) -> Any:
+        monkeypatch.undo()
+        signal.raise_signal(USR1)
+        signal.raise_signal(USR2)
+        return signal.signal(signum, handler)
+
+    seen: list[int] = []
+    before = {sig: signal.signal(sig, raises) for sig in (USR1, USR2)}
+    loop = TrioEventLoop()
+    try:
+        loop.call_soon(monkeypatch.setattr, signal, "signal", slow)
+        with pytest.raises(ZeroDivisionError):
+            loop.run_until_complete(asyncio.sleep(0))
+        assert seen == [USR1, USR2]
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
         loop.close()

@@ -17,7 +17,7 @@ import sniffio
 import trio
 
 from . import _current_loop
-from ._interrupts import InterruptGuard
+from ._interrupts import GuardedHandler, unguarded
 from ._threads import forget_workers
 from ._trio_private import forget_run, is_interrupt_handler
 
@@ -43,6 +43,6 @@ def _after_in_child() -> None:
     # Written to by the parent's signals as well, if it stayed: both would read from one socket pair.
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
-    handler = signal.getsignal(signal.SIGINT)
-    if is_interrupt_handler(handler) or isinstance(getattr(handler, "__self__", None), InterruptGuard):
+    handler = unguarded(signal.getsignal(signal.SIGINT))
+    if is_interrupt_handler(handler) or isinstance(handler, GuardedHandler):
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,7 +12,7 @@ import inspect
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
@@ -22,6 +22,7 @@ from ._stdlib import Handle
 from ._trio_private import is_interrupt_handler
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     from ._loop import TrioEventLoop
@@ -46,57 +47,96 @@ def callback_running(frame: FrameType | None) -> FrameType | None:
     return None
 
 
+class GuardedHandler:
+    """A signal's handler with a guard in front of it.
+
+    The program gets this from `signal.signal`, and may call it from a handler of its own, give it to another signal, or keep it to set it
+    again later. When the guard is gone it is the handler behind it and nothing more, and keeps no loop alive.
+    """
+
+    def __init__(self, guard: InterruptGuard, behind: Any) -> None:
+        self.behind = behind
+        self._guard: InterruptGuard | None = guard
+
+    def __repr__(self) -> str:
+        return f"<{'released' if self.released else 'guarded'} {self.behind!r}>"
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """What Python calls when the signal comes."""
+        if self._guard is None:
+            self.behind(signum, frame)
+        else:
+            self._guard.handle(self.behind, signum, frame)
+
+    @property
+    def released(self) -> bool:
+        """Whether the guard is gone."""
+        return self._guard is None
+
+    def release(self) -> None:
+        """From now on there is no guard in front."""
+        self._guard = None
+
+
+def unguarded(handler: Any) -> Any:
+    """`handler` without the guards in front of it that are gone: the program has set it again, or another guard stood before that one."""
+    while isinstance(handler, GuardedHandler) and handler.released:
+        handler = handler.behind
+    return handler
+
+
 class InterruptGuard:
-    """A SIGINT handler in front of another.
+    """Stands in front of the SIGINT handler.
 
     Taken away only if it is still in place: a handler that the program sets in the meantime is the program's.
     """
 
+    # In front of the handlers of which signals; that of SIGINT first and longest.
+    signals: ClassVar[Sequence[int]] = (signal.SIGINT,)
+
     def __init__(self, loop: SelectorLoop) -> None:
         self._loop = loop
-        self._before: Any = None
-        self._installed = False
+        self._handlers: dict[int, GuardedHandler] = {}
         # Whether even user code is not to be interrupted now. Only a hosted loop's guard heeds it.
         self.waits_for_checkpoint = False
 
     @property
     def handler(self) -> Any:
         """What SIGINT should be set to where the program has no handler of its own."""
-        return self.handle if self._installed else signal.default_int_handler
+        return self._handlers.get(signal.SIGINT, signal.default_int_handler)
 
     def install(self) -> None:
-        """Stand in front of the current handler; does nothing in other threads."""
+        """Stand in front of the current handlers; does nothing in other threads."""
         if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGINT)
-            if is_interrupt_handler(before) and not trio.lowlevel.in_trio_run():
-                # Left by a `trio.run` that Ctrl-C has interrupted while it began: it delivers to a run that is no more.
-                before = signal.default_int_handler
-            if self.guards(before):
-                self._before = before
-                self._installed = True
-                signal.signal(signal.SIGINT, self.handle)
+            for signum in self.signals:
+                before = unguarded(signal.getsignal(signum))
+                if is_interrupt_handler(before) and not trio.lowlevel.in_trio_run():
+                    # Left by a `trio.run` that Ctrl-C has interrupted while it began: it delivers to a run that is no more.
+                    before = signal.default_int_handler
+                if self.guards(before):
+                    self._handlers[signum] = GuardedHandler(self, before)
+                    signal.signal(signum, self._handlers[signum])
 
     def remove(self) -> None:
-        """Put the handler back."""
-        if self._installed:
-            self._installed = False
-            if signal.getsignal(signal.SIGINT) == self.handle:
-                signal.signal(signal.SIGINT, self._uncovered())
-
-    def _uncovered(self) -> Any:
-        """The handler behind this guard, and behind guards that were removed while another stood in front of them."""
-        before = self._before
-        while isinstance(guard := getattr(before, "__self__", None), InterruptGuard) and not guard._installed:
-            before = guard._before
-        return before
+        """Put the handlers back."""
+        handlers, self._handlers = self._handlers, {}
+        try:
+            for signum, handler in reversed(handlers.items()):
+                behind = unguarded(handler.behind)
+                if signal.getsignal(signum) is handler:
+                    signal.signal(signum, behind)
+        finally:
+            # Also if one that was put back has raised at once: those left in place then do no harm.
+            for handler in handlers.values():
+                handler.release()
 
     def guards(self, handler: Any) -> bool:
         """Whether this guard belongs in front of `handler`: by default, of any that is written in Python."""
         return callable(handler) and not isinstance(handler, signal.Handlers)
 
-    def handle(self, signum: int, frame: FrameType | None) -> None:
-        """The signal handler."""
-        self._before(signum, frame)
+    def handle(self, behind: Any, signum: int, frame: FrameType | None) -> None:
+        """A signal has come, for which the handler `behind` was set."""
+        behind(signum, frame)
 
 
 class DrivenGuard(InterruptGuard):
@@ -107,57 +147,63 @@ class DrivenGuard(InterruptGuard):
     not, and are left alone.
     """
 
+    signals = (signal.SIGINT, *sorted(signal.valid_signals() - {signal.SIGINT}))
+
     def __init__(self, loop: TrioEventLoop) -> None:
         super().__init__(loop)
         self._driven = loop
-        self._others: dict[int, Any] = {}
         # While handlers are put in place and back, which what a signal raises must not leave half done.
         self._changing = False
-        # Signals that wait for the next turn, and the frames in which they came.
-        self._pending: list[tuple[int, FrameType | None]] = []
+        # What waits for the next turn: handlers, signals, and the frames in which these came.
+        self._pending: list[tuple[Any, int, FrameType | None]] = []
 
     def install(self) -> None:
         self._changing = True
         super().install()
-        if threading.current_thread() is threading.main_thread():
-            for signum in _SIGNALS:
-                handler = signal.getsignal(signum)
-                if self.guards(handler) and not _is_ours(handler):
-                    self._others[signum] = handler
-                    signal.signal(signum, self.handle)
         self._changing = False
 
     def remove(self) -> None:
         self._changing = True
-        for signum, handler in self._others.items():
-            if signal.getsignal(signum) == self.handle:
-                signal.signal(signum, handler)
-        super().remove()
-        while self._pending:
-            self._run(*self._pending.pop(0))
+        try:
+            super().remove()
+        finally:
+            self._deliver_rest()
 
-    def handle(self, signum: int, frame: FrameType | None) -> None:
+    def guards(self, handler: Any) -> bool:
+        return super().guards(handler) and not _is_ours(handler)
+
+    def handle(self, behind: Any, signum: int, frame: FrameType | None) -> None:
         in_user_code = callback_running(frame) is not None or not trio.lowlevel.currently_ki_protected()
         # Ctrl-C must break what is stuck, wherever that is; the first one raises nothing, but cancels.
         if not self._changing and in_user_code and (signum == signal.SIGINT or not _is_machinery(frame)):
-            self._run(signum, frame)
+            behind(signum, frame)
         else:
-            self._pending.append((signum, frame))
+            self._pending.append((behind, signum, frame))
             self._loop._ready.append(Handle(self._deliver, (), self._loop))
             self._loop._write_to_self()
 
     def _deliver(self) -> None:
         if self._pending:
             try:
-                self._run(*self._pending.pop(0))
+                self._deliver_one()
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 # Not the callback's error, which would be logged: it comes out of the drive.
                 self._driven._pump.fail(exc)
 
-    def _run(self, signum: int, frame: FrameType | None) -> None:
-        (self._before if signum == signal.SIGINT else self._others[signum])(signum, frame)
+    def _deliver_one(self) -> None:
+        behind, signum, frame = self._pending.pop(0)
+        behind(signum, frame)
+
+    def _deliver_rest(self) -> None:
+        try:
+            while self._pending:
+                self._deliver_one()
+        finally:
+            if self._pending:
+                # One has raised. The others are not lost for that.
+                self._deliver_rest()
 
 
 def _is_machinery(frame: FrameType | None) -> bool:
@@ -173,7 +219,6 @@ def _is_machinery(frame: FrameType | None) -> bool:
 
 
 _MACHINERY = {__package__, "outcome", "sniffio", "trio"}
-_SIGNALS = sorted(signal.valid_signals() - {signal.SIGINT})
 
 
 def _is_ours(handler: Any) -> bool:
@@ -192,27 +237,28 @@ class HostedGuard(InterruptGuard):
         self._interrupted: FrameType | None = None
 
     def guards(self, handler: Any) -> bool:
-        return is_interrupt_handler(handler) or isinstance(getattr(handler, "__self__", None), InterruptGuard)
+        return is_interrupt_handler(handler) or isinstance(handler, GuardedHandler)
 
     def remove(self) -> None:
         super().remove()
         self._interrupted = None
 
-    def handle(self, signum: int, frame: FrameType | None) -> None:
+    def handle(self, behind: Any, signum: int, frame: FrameType | None) -> None:
         if self.waits_for_checkpoint:
-            self._before_protected(signum)
+            _call_protected(behind, signum)
             return
         running = callback_running(frame)
         if running is not None and (running is self._interrupted or self._hosted._scheduler.ending):
             raise KeyboardInterrupt
         self._interrupted = running
         insisted = [wait for wait in list(self._hosted._waits) if isinstance(wait.asked, KeyboardInterrupt)]
-        self._before(signum, frame)
+        behind(signum, frame)
         for wait in insisted:
             # trio has told it once, and tells it no more.
             self._hosted.call_soon_threadsafe(wait.abandon, "")
 
-    @trio.lowlevel.enable_ki_protection
-    def _before_protected(self, signum: int) -> None:
-        """The handler behind, told that Ctrl-C came in this frame: trio keeps it for the main task's next checkpoint."""
-        self._before(signum, inspect.currentframe())
+
+@trio.lowlevel.enable_ki_protection
+def _call_protected(behind: Any, signum: int) -> None:
+    """Tell trio's handler that Ctrl-C came in this frame: it is kept for the main task's next checkpoint."""
+    behind(signum, inspect.currentframe())
