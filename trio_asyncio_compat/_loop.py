@@ -9,6 +9,7 @@ library's, on top of it. Here are the loop's life and its tasks; its other metho
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import sys
@@ -158,11 +159,13 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Report an error that nobody waits for, as in asyncio; one from awaiting the wrong library is explained."""
-        error = context.get("exception")
-        if isinstance(error, BaseException):
-            explain(error)
-            tidy(error)
-        forget_machinery(context.get("source_traceback"))
+        # The context is the program's, and so may its parts be: the report is made whatever they are.
+        with contextlib.suppress(Exception):
+            error = context.get("exception")
+            if isinstance(error, BaseException):
+                explain(error)
+                tidy(error)
+            forget_machinery(context.get("source_traceback"))
         super().call_exception_handler(context)
 
     def _check_running(self) -> None:

@@ -6,6 +6,7 @@ adapter, the loop's exception handler, the end of a loop), `explain` adds a note
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from typing import TYPE_CHECKING
@@ -19,22 +20,32 @@ _PUBLIC = (trio, trio.lowlevel, trio.socket, trio.to_thread, trio.from_thread)
 # What asyncio says if there is no current task. An async function that is not in an asyncio task is in one of trio's.
 _NO_TASK = ("should be used inside a task", "cannot determine the parent task")
 _ENTERING = ("__enter__", "__aenter__")
+# What the two raise. Not a class derived from one of these: that is the program's.
+_KINDS = (RuntimeError, TypeError)
 # Errors that `explain` may have something to say about.
-EXPLAINED = (RuntimeError, TypeError, BaseExceptionGroup)
+EXPLAINED = (*_KINDS, BaseExceptionGroup)
 
 
-def explain(error: BaseException | None) -> None:
-    """Add a note to `error`, and to those in it if it is a group, if it comes from awaiting the wrong library."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            explain(one)
-    elif isinstance(error, (RuntimeError, TypeError)) and not getattr(error, "__notes__", None):
-        note = _note(error)
-        if note is not None:
-            error.add_note(note)
+def explain(error: BaseException) -> None:
+    """Add a note to `error`, and to those in it if it is a group, if it comes from awaiting the wrong library. Never raises."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        # Looking at it may run code of the program's, which fails in its own ways: that must not take the place of the error.
+        with contextlib.suppress(Exception):
+            if isinstance(one, BaseExceptionGroup):
+                left += one.exceptions
+            elif type(one) in _KINDS and not getattr(one, "__notes__", None):
+                note = _note(one)
+                if note is not None:
+                    one.add_note(note)
 
 
-def _note(error: RuntimeError | TypeError) -> str | None:
+def _note(error: BaseException) -> str | None:
     text = str(error)
     if text == "must be called from async context" or (
         text.startswith("Task got bad yield") and ("trio." in text or "WaitTaskRescheduled(" in text)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,7 +15,7 @@ import trio
 
 from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop, trio_as_aio
 
-from ..support import Records
+from ..support import Records, Run
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -172,3 +175,101 @@ def test_an_adapter_that_is_given_what_is_of_its_own_world(clean: Records) -> No
             assert note.startswith("trio.sleep() is trio-flavoured, and asyncio itself was given it. Await it directly in trio code")
 
     trio.run(main)
+
+
+class Unreadable(RuntimeError):
+    """Of a kind that is looked at for an explanation, and cannot be."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+UNEXPLAINABLE: dict[str, Callable[[], Exception]] = {
+    "unreadable": Unreadable,
+    "unreadable in a group": lambda: ExceptionGroup("", [Unreadable()]),
+}
+
+
+@pytest.mark.parametrize("name", UNEXPLAINABLE)
+def test_an_error_that_cannot_be_explained_is_reported_like_any_other(run: Run, name: str) -> None:
+    def callback() -> None:
+        raise error
+
+    async def in_task() -> None:
+        raise error
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reports.append((context["message"], context["exception"])))
+        loop.call_soon(callback)
+        await asyncio.sleep(0)
+        task: Any = loop.create_task(in_task())
+        await asyncio.wait([task])
+
+    error = UNEXPLAINABLE[name]()
+    reports: list[tuple[str, BaseException]] = []
+    run(main)
+    gc.collect()
+    assert [reported for _, reported in reports] == [error, error]
+    assert [message.partition("test_")[0] for message, _ in reports] == ["Exception in callback ", "Task exception was never retrieved"]
+
+
+@pytest.mark.parametrize("name", UNEXPLAINABLE)
+def test_an_error_that_cannot_be_explained_comes_out_as_it_is(run: Run, name: str) -> None:
+    async def raises() -> None:
+        raise error
+
+    error = UNEXPLAINABLE[name]()
+    with pytest.raises(type(error)) as caught:
+        run(raises)
+    assert caught.value is error
+    assert caught.value.__context__ is None
+
+
+def test_a_protocol_that_fails_with_such_an_error_loses_its_connection(run: Run) -> None:
+    class Failing(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            raise error
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.append(exc)
+            gone.set()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reports.append(context["exception"]))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            await loop.create_connection(Failing, sock=ours)
+            theirs.send(b"x")
+            await gone.wait()
+
+    error = Unreadable()
+    gone = asyncio.Event()
+    lost: list[Exception | None] = []
+    reports: list[Exception] = []
+    run(main)
+    assert reports == lost == [error]
+
+
+def test_groups_in_groups_are_reported_however_deep(run: Run) -> None:
+    async def main() -> None:
+        error: Exception = ValueError()
+        for _ in range(sys.getrecursionlimit()):
+            error = ExceptionGroup("", [error, error])
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
+        loop.call_exception_handler({"message": "deep", "exception": error})
+
+    reports: list[str] = []
+    run(main)
+    assert reports == ["deep"]
+
+
+@pytest.mark.parametrize("context", [None, {}, {"exception": 1, "source_traceback": 2}])
+def test_a_report_of_a_kind_that_asyncio_does_not_make(run: Run, context: Any) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_exception_handler(context)
+
+    run(main)
+    assert len(run.log.take()) >= 1
