@@ -8,6 +8,7 @@ program) is logged, as without `strict`; so is what a forked child reports.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import traceback
@@ -28,7 +29,8 @@ class StrictReports:
     """
 
     def __init__(self) -> None:
-        self._errors: list[BaseException] = []
+        # By identity: errors that are equal are still two.
+        self._errors: dict[int, BaseException] = {}
         self._process = os.getpid()
         self._joined = False
 
@@ -39,11 +41,12 @@ class StrictReports:
     def joined(self, error: BaseException | None) -> BaseException | None:
         """What is to leave the block, or the program, that ended with `error`, now that its loops are closed."""
         gc.collect()
-        errors, self._errors = self._errors, []
+        reported, self._errors = self._errors, {}
         self._joined = True
-        if not errors:
+        if not reported:
             return error
-        if error is not None and error not in errors:
+        errors = list(reported.values())
+        if error is not None and id(error) not in reported:
             errors.insert(0, error)
         return BaseExceptionGroup("unhandled errors in a strict asyncio loop", errors)
 
@@ -51,21 +54,27 @@ class StrictReports:
         if self._joined or os.getpid() != self._process:
             loop.default_exception_handler(context)
             return
-        error = context.get("exception") or UnhandledError(context["message"])
-        error.add_note(_described(context))
-        if error not in self._errors:
-            self._errors.append(error)
+        message = context.get("message") or "Unhandled exception in event loop"
+        error = context.get("exception")
+        if not isinstance(error, BaseException):
+            error = UnhandledError(message)
+        self._errors[id(error)] = error
+        # It may refuse notes.
+        with contextlib.suppress(Exception):
+            error.add_note("\n".join([str(message), *_described(context)]))
 
 
-def _described(context: dict[str, Any]) -> str:
-    lines = [context["message"]]
-    future = context.get("task") or context.get("future")
-    if isinstance(future, asyncio.Task):
-        lines.append(f"task: {future.get_name()}, of {future.get_coro()!r}")
-    elif "handle" in context:
-        lines.append(f"callback: {context['handle']!r}")
-    # Known in debug mode.
-    made = context.get("source_traceback") or getattr(future, "_source_traceback", None)
-    if made:
-        lines.append("made at (most recent call last):\n" + "".join(traceback.format_list(made)).rstrip())
-    return "\n".join(lines)
+def _described(context: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    # What is the program's may fail to say what it is.
+    with contextlib.suppress(Exception):
+        future = context.get("task") or context.get("future")
+        if isinstance(future, asyncio.Task):
+            lines.append(f"task: {future.get_name()}, of {future.get_coro()!r}")
+        elif "handle" in context:
+            lines.append(f"callback: {context['handle']!r}")
+        # Known in debug mode.
+        made = context.get("source_traceback") or getattr(future, "_source_traceback", None)
+        if made:
+            lines.append("made at (most recent call last):\n" + "".join(traceback.format_list(made)).rstrip())
+    return lines

@@ -89,6 +89,87 @@ def test_a_report_without_an_exception(clean: Records) -> None:
     assert str(caught.value.exceptions[0]) == "something odd"
 
 
+@pytest.mark.parametrize("context", [{}, {"message": None}, {"exception": "no exception"}])
+def test_a_report_without_a_message(clean: Records, context: dict[str, Any]) -> None:
+    async def body() -> None:
+        asyncio.get_running_loop().call_exception_handler(context)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        strict_run(body)
+    assert [str(error) for error in caught.value.exceptions] == ["Unhandled exception in event loop"]
+
+
+class EqualToAll(Exception):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = Exception.__hash__
+
+
+def test_errors_that_are_equal_are_all_in_the_group(clean: Records) -> None:
+    async def body() -> None:
+        for error in reported:
+            asyncio.get_running_loop().call_exception_handler({"message": "reported", "exception": error})
+        raise own
+
+    reported, own = [EqualToAll(), EqualToAll()], EqualToAll()
+    with pytest.raises(ExceptionGroup) as caught:
+        strict_run(body)
+    assert [id(error) for error in caught.value.exceptions] == [id(error) for error in [own, *reported]]
+
+
+def test_an_error_that_is_reported_and_leaves_the_block_is_in_the_group_once(clean: Records) -> None:
+    async def body() -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": "reported", "exception": error})
+        raise error
+
+    error = KeyError()
+    with pytest.raises(ExceptionGroup) as caught:
+        strict_run(body)
+    assert caught.value.exceptions == (error,)
+
+
+class Empty(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+class WithoutNotes(Exception):
+    def add_note(self, note: str, /) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("kind", [Empty, WithoutNotes])
+def test_an_error_of_an_odd_kind_is_in_the_group_as_any_other(clean: Records, kind: type[Exception]) -> None:
+    async def body() -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": "reported", "exception": error})
+
+    error = kind()
+    with pytest.raises(ExceptionGroup) as caught:
+        strict_run(body)
+    assert caught.value.exceptions == (error,)
+
+
+def test_a_callback_that_cannot_be_shown_leaves_the_message_in_the_note(clean: Records) -> None:
+    class Callback:
+        def __call__(self) -> None:
+            raise KeyError
+
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    async def body() -> None:
+        handle = asyncio.get_running_loop().call_later(3600, Callback())
+        asyncio.get_running_loop().call_exception_handler({"message": "reported", "exception": error, "handle": handle})
+        handle.cancel()
+
+    error = KeyError()
+    with pytest.raises(ExceptionGroup) as caught:
+        strict_run(body)
+    assert caught.value.exceptions == (error,)
+    assert error.__notes__ == ["reported"]
+
+
 def test_what_the_block_raises_is_in_the_group_too(clean: Records) -> None:
     async def body() -> None:
         await forgotten_task()
