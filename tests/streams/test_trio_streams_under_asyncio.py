@@ -97,6 +97,37 @@ def test_what_is_written_before_close_arrives(our_run: Run, connect: Connect) ->
     our_run(main)
 
 
+def test_what_is_written_after_close_joins_what_is_not_sent_yet(our_run: Run, connect: Connect) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        with peer:
+            transport.write(DATA)
+            assert transport.get_write_buffer_size() > 0
+            transport.close()
+            transport.write(b"late")
+            assert await receive(peer, 4_000_000) == DATA + b"late"
+            assert await protocol.lost is None
+
+    our_run(main)
+
+
+def test_what_is_written_after_close_when_all_is_sent_is_dropped(our_run: Run, connect: Connect) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        with peer:
+            transport.close()
+            for _ in range(4):
+                transport.write(b"late")
+            transport.writelines([b"late", b"later"])
+            assert transport.get_write_buffer_size() == 0
+            assert await receive(peer, 10) == b""
+            assert await protocol.lost is None
+
+    our_run(main)
+    # Not the first few, as in asyncio.
+    assert len(our_run.log.take()) == 1
+
+
 def test_the_end_of_input_closes_the_transport_unless_the_protocol_keeps_it_open(our_run: Run, connect: Connect) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)

@@ -126,7 +126,8 @@ class StreamTransport(FlowControlTransport):
         pieces = [memoryview(data if isinstance(data, bytes) else bytes(data)) for data in list_of_data if data]
         if not pieces:
             return
-        if self._lost:
+        # After a close, what is written joins what is still to be sent, if there is any.
+        if self._lost or (self._closing and not self._size):
             if self._lost_writes >= LOG_AFTER_LOST_WRITES:
                 logger.warning("%r was written to after its connection was lost", self)
             self._lost_writes += 1
