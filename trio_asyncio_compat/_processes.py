@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import sys
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     import outcome
 
-# What asyncio reports for a child that somebody else has reaped.
+# What asyncio reports for a child that somebody else has reaped, and what it logs: from 3.12 on it has pidfds too.
 UNKNOWN_STATUS = 255
+_UNKNOWN = "Unknown child process pid %d, will report returncode %d"
+_UNKNOWN_BY_PIDFD = "child process pid %d exit status already read:  will report returncode %d" if sys.version_info >= (3, 12) else _UNKNOWN
 
 
 class Children:
@@ -79,7 +82,7 @@ class Children:
 
     def _reap(self, pidfd: int) -> None:
         pid, exited = self._forget(pidfd)
-        exited(_wait(pid))
+        exited(_wait(pid, _UNKNOWN_BY_PIDFD))
 
     def _forget(self, pidfd: int) -> tuple[int, Callable[[int], object]]:
         self._loop.remove_reader(pidfd)
@@ -104,11 +107,11 @@ class Children:
         trio.lowlevel.start_thread_soon(wait_for_end, deliver, name=f"waitpid-{pid}")
 
 
-def _wait(pid: int) -> int:
+def _wait(pid: int, unknown: str = _UNKNOWN) -> int:
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
-        logger.warning("Unknown child process pid %d, will report returncode %d", pid, UNKNOWN_STATUS)
+        logger.warning(unknown, pid, UNKNOWN_STATUS)
         return UNKNOWN_STATUS
     try:
         return os.waitstatus_to_exitcode(status)
