@@ -674,6 +674,20 @@ class TestAHandlerThatTheProgramKeepsFromADrive:
         assert seen == [USR1] * 3
 
 
+@pytest.mark.parametrize("name", [None, 5, "", "a.module"])
+def test_a_signal_that_comes_in_code_of_no_module(clean: Records, name: Any) -> None:
+    code: dict[str, Any] = {"__name__": name, "signal": signal}
+    exec("async def main():\n    signal.raise_signal(signal.SIGUSR1)", code)
+    seen: list[int] = []
+    before = signal.signal(USR1, lambda signum, frame: seen.append(signum))
+    try:
+        with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
+            runner.run(code["main"]())
+    finally:
+        signal.signal(USR1, before)
+    assert seen == [USR1]
+
+
 def test_a_handler_kept_from_a_drive_is_guarded_in_later_ones_as_any_other(clean: Records) -> None:
     async def keep() -> Any:
         return signal.signal(USR1, signal.SIG_IGN)

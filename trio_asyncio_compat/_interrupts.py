@@ -209,7 +209,8 @@ class DrivenGuard(InterruptGuard):
 def _is_machinery(frame: FrameType | None) -> bool:
     """Whether this is the machinery, ours or trio's, or what that has called of the standard library."""
     while frame is not None:
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        # Code that `exec` runs may have anything for a name.
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
         if package in _MACHINERY:
             return True
         if package not in sys.stdlib_module_names:

@@ -63,7 +63,8 @@ def _border_in(trace: types.TracebackType | None, library: str) -> tuple[types.C
     caller: types.CodeType | None = None
     callee: types.FrameType | None = None
     for frame in _frames(trace):
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        # Code that `exec` runs may have anything for a name.
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
         if package == __package__:
             # Called by one of the two, and no more the user's than these.
             continue
