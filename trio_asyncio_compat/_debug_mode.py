@@ -34,9 +34,10 @@ class Checks:
     def __init__(self, loop: TrioEventLoop) -> None:
         self.ages = Ages()
         self.last_turns = LastTurns(loop)
-        slow_callbacks = SlowCallbacks(loop)
-        self._of_loop = [Origins(), self.ages, self.last_turns, slow_callbacks]
-        self._of_trio = [self.ages, SlowSteps(loop, slow_callbacks)]
+        self._slow_callbacks = SlowCallbacks(loop)
+        self._slow_steps = SlowSteps(loop, self._slow_callbacks)
+        self._of_loop = [Origins(), self.ages, self.last_turns, self._slow_callbacks]
+        self._of_trio = [self.ages, self._slow_steps]
         self._loop = loop
         self._in_trio = False
 
@@ -51,7 +52,9 @@ class Checks:
             # One that has raised is gone already.
             with contextlib.suppress(KeyError):
                 self._loop.remove_instrument(instrument)
-        self.ages.forget()
+        # It may be switched on again, and what goes on now ends unseen.
+        for instrument in (self.ages, self.last_turns, self._slow_callbacks):
+            instrument.forget()
 
     def watch_trio(self, watch: bool) -> None:
         """From now on, or no more. In the trio run of the loop."""
@@ -62,6 +65,7 @@ class Checks:
             for instrument in self._of_trio:
                 with contextlib.suppress(KeyError):
                     (trio.lowlevel.add_instrument if watch else trio.lowlevel.remove_instrument)(instrument)
+            self._slow_steps.forget()
 
 
 class _OriginTracking(threading.local):

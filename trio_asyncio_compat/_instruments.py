@@ -7,6 +7,7 @@ calls added; they are turned back when the last instrument is removed. Called by
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from dataclasses import dataclass
@@ -114,11 +115,12 @@ class Instruments:
         """From now on."""
         if instrument in self._all:
             return
+        if not self._all:
+            self._switch(InstrumentedScheduler, InstrumentedPump)
         self._all.append(instrument)
         for name, listeners in self._by_hook.items():
             if getattr(type(instrument), name, None) is not getattr(LoopInstrument, name):
                 listeners.append(instrument)
-        self._switch(InstrumentedScheduler, InstrumentedPump)
 
     def remove(self, instrument: LoopInstrument) -> None:
         """No more. KeyError if it is not there."""
@@ -137,13 +139,18 @@ class Instruments:
         self._waiting = None
 
     def call(self, hook: str, *args: object) -> None:
-        """Call this hook of all that have it. One that raises is removed, and logged, as in trio."""
+        """Call this hook of all that have it. One that raises is removed, and logged, whatever it raises, as in trio: nobody else waits for
+        that. But KeyboardInterrupt, which somebody has asked for, ends the loop besides, as if a callback had raised it."""
         for instrument in list(self._by_hook[hook]):
             try:
                 getattr(instrument, hook)(*args)
-            except Exception:
-                self.remove(instrument)
+            except BaseException as exc:
+                # It may have removed itself.
+                with contextlib.suppress(KeyError):
+                    self.remove(instrument)
                 logger.exception("instrument %r raised in %s(), and was removed", instrument, hook)
+                if isinstance(exc, KeyboardInterrupt):
+                    self._pump._loop.call_soon_threadsafe(_raise, exc)
 
     def begin_wait(self, timeout: float) -> None:
         """The pump parks."""
@@ -157,6 +164,14 @@ class Instruments:
             self.call("after_io_wait", timeout)
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+# A hook or a callback may remove the last instrument. The object is of the plain class from then on, while a method of these classes goes
+# on: so these call the plain methods by name, where `super()` would refuse, and need no method that only they have.
+
+
 class InstrumentedScheduler(Scheduler):
     """`Scheduler`, of a loop that has instruments."""
 
@@ -166,39 +181,45 @@ class InstrumentedScheduler(Scheduler):
         instruments = _of(self._loop)
         instruments.call("before_turn")
         try:
-            return super().turn()
+            return Scheduler.turn(self)
         finally:
             instruments.call("after_turn")
 
     def _run_ready(self) -> None:
-        ready = self.ready
+        instruments, ready = _of(self._loop), self.ready
         for _ in range(len(ready)):
             handle = ready.popleft()
             try:
-                if not handle._cancelled:
-                    self._report(handle, handle._run)
+                if handle._cancelled:
+                    continue
+                # It runs itself, and could not tell an error of its callback from that of a context that is entered already. (Such a slice
+                # was begun before there was an instrument, see `InstrumentedPump.may_serve_here`.)
+                if self.in_trio_task and self._cannot_run_here(handle, RuntimeError()):
+                    return
+                _report(instruments, handle, handle._run)
             finally:
                 del handle
 
     def run_now(self, handle: Handle) -> None:
-        self._report(handle, functools.partial(super().run_now, handle))
+        _report(_of(self._loop), handle, functools.partial(Scheduler.run_now, self, handle))
 
-    def _report(self, handle: Handle, run: Callable[[], object]) -> None:
-        instruments = _of(self._loop)
-        instruments.call("before_callback", handle)
-        try:
-            self.call(run)
-        finally:
-            instruments.call("after_callback", handle)
-            # An exception of the callback keeps this frame through its traceback: a handle left in it would close a cycle.
-            del handle, run
-
-    def call(self, run: Callable[[], object]) -> None:
+    @staticmethod
+    def call(run: Callable[[], object]) -> None:
         """Call a callback. Every frame above this one is the user's, or asyncio's: there Ctrl-C may come, but not in a hook."""
         try:
             run()
         finally:
             del run
+
+
+def _report(instruments: Instruments, handle: Handle, run: Callable[[], object]) -> None:
+    instruments.call("before_callback", handle)
+    try:
+        InstrumentedScheduler.call(run)
+    finally:
+        instruments.call("after_callback", handle)
+        # An exception of the callback keeps this frame through its traceback: a handle left in it would close a cycle.
+        del handle, run
 
 
 class InstrumentedPump(Pump):
@@ -209,16 +230,16 @@ class InstrumentedPump(Pump):
         instruments.end_wait()
         instruments.call("before_slice")
         try:
-            super().slice()
+            Pump.slice(self)
         finally:
             instruments.call("after_slice")
 
     def may_serve_here(self, held: bool) -> bool:
-        # A handle runs itself here, and could not tell an error of its callback from that of a context that is entered already.
+        # Such a slice is not reported.
         return False
 
     def _go_idle(self) -> bool:
-        idle = super()._go_idle()
+        idle = Pump._go_idle(self)
         if idle:
             _of(self._loop).begin_wait(self._scheduler.next_deadline() - self._scheduler.time())
         return idle

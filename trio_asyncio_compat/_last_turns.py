@@ -68,6 +68,12 @@ class LastTurns(LoopInstrument):
         """The turns, the newest last. From any thread."""
         return list(self._turns)
 
+    def forget(self) -> None:
+        """What happens from now on is not known any more."""
+        self._turns.clear()
+        self._running.clear()
+        self._in_turn, self._turn = False, None
+
     def before_turn(self) -> None:
         self._in_turn = True
         self._running.clear()

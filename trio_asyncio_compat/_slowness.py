@@ -58,6 +58,12 @@ class SlowCallbacks(LoopInstrument):
         # For which callbacks have run outside of slices: first steps of asyncio tasks that trio code makes when it calls them.
         self.first_steps = 0.0
 
+    def forget(self) -> None:
+        """What happens from now on is not known any more."""
+        self._running.clear()
+        self._loop._current_handle = None
+        self._slice_since = None
+
     def before_callback(self, handle: asyncio.Handle) -> None:
         # asyncio's own exception handler looks at this one.
         self._loop._current_handle = handle  # type: ignore[assignment]
@@ -120,6 +126,10 @@ class SlowSteps(trio.abc.Instrument):
         self._first_steps = 0.0
         # Since trio has last looked for I/O.
         self._round = _Steps()
+
+    def forget(self) -> None:
+        """The step that goes on now is not seen to its end."""
+        self._since = None
 
     def after_io_wait(self, timeout: float) -> None:
         self._round = _Steps()
