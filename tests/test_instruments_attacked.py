@@ -196,6 +196,8 @@ def test_a_first_step_that_adds_an_instrument_leaves_callbacks_in_its_callers_co
                 loop.add_instrument(LoopInstrument())
                 await asyncio.sleep(0.001)
 
+            # Once the pump is parked, the slice after a first step is made together with it.
+            await aio_as_trio(asyncio.sleep)(0.001)
             await aio_as_trio(first)()
 
     trio.run(main)
