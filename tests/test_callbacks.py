@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -260,6 +261,18 @@ def test_a_cancelled_timer_does_not_hold_virtual_time_back(virtual_run: VirtualR
         assert loop.time() - begin == pytest.approx(100)
 
     virtual_run(main)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_timer_that_trio_code_cancels_leaves_no_deadline_in_trio(debug: bool, hosted_run: Run) -> None:
+    async def main() -> float:
+        timer = asyncio.get_running_loop().call_later(3600, int)
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline <= 3600
+        timer.cancel()
+        return trio.lowlevel.current_statistics().seconds_to_next_deadline
+
+    assert hosted_run.trio_run(main, debug=debug) == math.inf
 
 
 # Errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -91,3 +92,24 @@ def test_virtual_time_is_no_hang(clean: Records) -> None:
 def test_the_time_must_be_positive(seconds: float) -> None:
     with pytest.raises(ValueError, match="deadlock_after must be"):
         run(trio_deadlock, deadlock_after=seconds)
+
+
+async def left_timeout() -> None:
+    async with asyncio.timeout(5):
+        await asyncio.sleep(0)
+
+
+async def left_wait_for() -> None:
+    await asyncio.wait_for(asyncio.sleep(0), 5)
+
+
+@pytest.mark.parametrize("leave", [left_timeout, left_wait_for])
+def test_a_timeout_that_was_left_is_no_pending_timer(leave: Callable[[], Awaitable[None]], clean: Records) -> None:
+    async def main() -> None:
+        await leave()
+        await asyncio.Event().wait()
+
+    began = time.monotonic()
+    with pytest.raises(HangError, match="nothing has moved"):
+        run(main, deadlock_after=0.05)
+    assert time.monotonic() - began < 4

@@ -140,7 +140,10 @@ class Callbacks(SelectorLoop):
         if scheduler.idle and threading.get_ident() == self._thread_id:
             # Nothing else would sweep now, and a clock that jumps to the next deadline must not jump to this one.
             head = scheduler.deadlines[0]
+            # The handle itself says so only after this, as asyncio's do.
+            handle._cancelled = True
             scheduler.sweep()
+            handle._cancelled = False
             if head == handle._when:
                 self._pump.retime()
 
