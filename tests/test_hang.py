@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -113,3 +117,173 @@ def test_a_timeout_that_was_left_is_no_pending_timer(leave: Callable[[], Awaitab
     with pytest.raises(HangError, match="nothing has moved"):
         run(main, deadlock_after=0.05)
     assert time.monotonic() - began < 4
+
+
+# A program that does not end when it is cancelled
+
+
+class ReleasingStderr(io.StringIO):
+    """When `often` texts have been written to it, it sets the event that the program is waiting for."""
+
+    def __init__(self, often: int) -> None:
+        super().__init__()
+        self.release = trio.Event()
+        self._left = often
+        self._token = trio.lowlevel.current_trio_token()
+
+    def write(self, text: str) -> int:
+        self._left -= 1
+        if not self._left:
+            self._token.run_sync_soon(self.release.set)
+        return super().write(text)
+
+
+async def waits_in_a_shielded_scope(release: trio.Event) -> None:
+    with trio.CancelScope(shield=True):
+        await release.wait()
+
+
+async def swallows_its_cancellation(release: trio.Event) -> None:
+    async def swallows() -> None:
+        waiting = trio_as_aio(waits_in_a_shielded_scope)(release)
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+    await aio_as_trio(swallows)()
+
+
+async def waits_for_a_thread(release: trio.Event) -> None:
+    await trio.to_thread.run_sync(trio.from_thread.run, waits_in_a_shielded_scope, release)
+
+
+async def has_a_task_that_hangs_at_the_end(release: trio.Event) -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await trio_as_aio(waits_in_a_shielded_scope)(release)
+
+    keep.append(asyncio.create_task(stubborn()))
+    await asyncio.sleep(0)
+
+
+keep: list[object] = []
+
+
+@pytest.mark.parametrize(
+    "hangs", [waits_in_a_shielded_scope, swallows_its_cancellation, waits_for_a_thread, has_a_task_that_hangs_at_the_end]
+)
+def test_hangs_that_cancellation_does_not_end_are_printed(
+    hangs: Callable[[trio.Event], Awaitable[None]], clean: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderrs: list[ReleasingStderr] = []
+
+    async def main() -> None:
+        stderrs.append(ReleasingStderr(2))
+        monkeypatch.setattr(sys, "stderr", stderrs[0])
+        await hangs(stderrs[0].release)
+
+    try:
+        with pytest.raises(HangError, match="nothing has moved") as caught:
+            run(main, deadlock_after=0.1)
+    finally:
+        keep.clear()
+    text = stderrs[0].getvalue()
+    first, _, second = text.partition("and while it ends because of that, ")
+    assert first == str(caught.value)
+    assert second.startswith("nothing has moved for 0.1 s") and "waits_in_a_shielded_scope" in second
+
+
+def test_the_tree_is_printed_if_clean_up_takes_long_though_it_makes_progress(clean: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_asyncio_compat._hang._GRACE", 0.02)
+    stderrs: list[ReleasingStderr] = []
+
+    async def main() -> None:
+        stderrs.append(ReleasingStderr(1))
+        monkeypatch.setattr(sys, "stderr", stderrs[0])
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                while not stderrs[0].release.is_set():
+                    await trio.sleep(0.001)
+
+    with pytest.raises(HangError) as caught:
+        run(main, deadlock_after=0.1)
+    assert stderrs[0].getvalue().startswith(str(caught.value))
+
+
+def test_what_clean_up_raises_does_not_hide_the_hang(clean: Records) -> None:
+    async def main() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    with pytest.raises(HangError, match="nothing has moved") as caught:
+        run(main, deadlock_after=0.05)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "trio_asyncio_compat/_" not in shown
+
+
+def test_an_exit_while_the_program_ends_comes_out_and_the_hang_is_printed(clean: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        run(main, deadlock_after=0.05)
+    assert capsys.readouterr().err.startswith("nothing has moved for 0.05 s")
+
+
+def test_a_traceback_of_a_hang_has_no_frames_of_ours(clean: Records) -> None:
+    with pytest.raises(HangError) as caught:
+        run(trio_deadlock, deadlock_after=0.05)
+    assert [frame.name for frame in traceback.extract_tb(caught.tb)] == ["test_a_traceback_of_a_hang_has_no_frames_of_ours"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_an_object_that_raises_where_it_is_to_be_shown_does_not_hide_the_hang(
+    error: type[BaseException], clean: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise error
+
+    monkeypatch.setattr("trio_asyncio_compat.tasktree.format_task_tree", fail)
+    with pytest.raises(HangError, match=f"there is no task tree: {error.__name__}"):
+        run(trio_deadlock, deadlock_after=0.05)
+
+
+def test_that_the_tree_of_a_hang_takes_long_is_no_hang(
+    clean: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trees: list[str] = []
+
+    def takes_long() -> str:
+        trees.append("a tree")
+        time.sleep(0.2)
+        return trees[-1]
+
+    monkeypatch.setattr("trio_asyncio_compat._hang._tree", takes_long)
+    with pytest.raises(HangError, match="nothing has moved"):
+        run(trio_deadlock, deadlock_after=0.05)
+    assert (trees, capsys.readouterr().err) == (["a tree"], "")
+
+
+def test_a_stderr_that_cannot_be_written_to_does_not_hide_the_hang(clean: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Event()
+
+    class Closed:
+        def write(self, text: str) -> None:
+            tried.set()
+            raise ValueError("I/O operation on closed file")
+
+    async def main() -> None:
+        monkeypatch.setattr(sys, "stderr", Closed())
+        tried.wait(10)  # blocks
+
+    with pytest.raises(HangError, match="has taken more than"):
+        run(main, deadlock_after=0.05)

@@ -246,13 +246,14 @@ def run(
         debug, queue_len: see `open_loop`.
         deadlock_after: fail with `HangError`, which shows the task tree, when nothing has moved in either world for so many
             seconds of real time and no timer is pending, or when one callback or step takes so long (then the tree is also printed at
-            once, and the error comes when that ends). Waiting for the network or for a thread counts as hanging, since nobody can
-            know whether it is going to end: for tests and for finding bugs, not for servers.
+            once). The program is cancelled, and the error comes when it has ended; if it has not after a second, the tree is printed,
+            and that of each hang of its clean-up. What it raises meanwhile is the error's cause. Waiting for the network or for a
+            thread counts as hanging, since nobody can know whether it is going to end: for tests and for finding bugs, not for servers.
         options: for `trio.run`: `clock`, `instruments`, ...
 
     Raises what the function raises, as it is. TypeError for anything but an async function or a coroutine object.
     """
-    from ._hang import fail_on_hang
+    from ._hang import HangError, fail_on_hang
     from .border.flavour_free import allow_asyncio
     from .border.to_asyncio import aio_as_trio
 
@@ -273,6 +274,9 @@ def run(
         return trio.run(main, **options)
     except BaseException as exc:
         tidy(exc)
+        if isinstance(exc, HangError):
+            # Where it was raised says nothing: its tree does.
+            exc.__traceback__ = None
         raise
     finally:
         if inspect.iscoroutine(fn):
