@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -149,6 +150,86 @@ def test_trio_tasks_that_starve_asyncio_together_are_counted(hosted_run: Run) ->
     hosted_run.trio_run(main, debug=True)
     (message,) = [message for message in hosted_run.log.take() if message.startswith("One round of trio's scheduler took 0.")]
     assert re.search(r"for \d+ steps of its tasks, the longest of them of .*greedy with 0\.0", message)
+
+
+async def blocks_in_its_only_step() -> None:
+    block()
+
+
+async def blocks_in_its_last_step() -> None:
+    await trio.lowlevel.checkpoint()
+    block()
+
+
+async def blocks_and_goes_on() -> None:
+    await trio.lowlevel.checkpoint()
+    block()
+    await trio.lowlevel.checkpoint()
+
+
+async def blocks_between_items() -> AsyncIterator[int]:
+    yield 0
+    await trio.lowlevel.checkpoint()
+    block()
+    yield 1
+
+
+@contextlib.asynccontextmanager
+async def blocks_on_entry() -> AsyncIterator[None]:
+    await trio.lowlevel.checkpoint()
+    block()
+    yield
+
+
+async def runs_in_the_background() -> None:
+    this_loop().run_trio_task(blocks_in_its_only_step)
+    await asyncio.sleep(0.001)
+
+
+async def iterates() -> None:
+    async for _ in trio_as_aio(blocks_between_items)():
+        pass
+
+
+async def enters() -> None:
+    async with trio_as_aio(blocks_on_entry)():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("calls", "blocks", "now"),
+    [
+        (runs_in_the_background, blocks_in_its_only_step, "has ended"),
+        (trio_as_aio(blocks_in_its_last_step), blocks_in_its_last_step, "has ended"),
+        (trio_as_aio(blocks_and_goes_on), blocks_and_goes_on, ", in blocks_and_goes_on"),
+        (iterates, blocks_between_items, ", in blocks_between_items"),
+        (enters, blocks_on_entry, ", in blocks_on_entry"),
+    ],
+)
+def test_a_trio_function_that_asyncio_code_has_called_and_that_starves_it_is_named(
+    calls: Callable[[], Awaitable[None]], blocks: Any, now: str, hosted_run: Run
+) -> None:
+    async def main() -> None:
+        with slow_is(0.02):
+            await calls()
+            await trio_as_aio(trio.testing.wait_all_tasks_blocked)()
+
+    hosted_run(main, debug=True)
+    (message,) = hosted_run.log.take()
+    code = inspect.unwrap(blocks).__code__
+    assert re.match(rf"A step of trio task [\w.]*\.{blocks.__name__} \(which begins at {HERE}:{code.co_firstlineno} and ", message)
+    assert f"{now}) took 0.030 seconds" in message
+
+
+def test_trio_functions_that_starve_asyncio_together_are_named_though_asyncio_has_called_them(hosted_run: Run) -> None:
+    async def main() -> None:
+        with slow_is(0.1):
+            await asyncio.gather(*(trio_as_aio(blocks_in_its_last_step)() for _ in range(5)))
+            await trio_as_aio(trio.testing.wait_all_tasks_blocked)()
+
+    hosted_run(main, debug=True)
+    (message,) = hosted_run.log.take()
+    assert re.search(r"One round of .*the longest of them of [\w.]*\.blocks_in_its_last_step with 0\.030 seconds", message)
 
 
 def test_the_body_of_a_flavour_free_task_is_named(hosted_run: Run) -> None:

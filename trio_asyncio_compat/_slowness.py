@@ -7,7 +7,7 @@ Made by `_debug_mode.py`, as instruments of the loop and of the trio run that it
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -116,12 +116,15 @@ class SlowSteps(trio.abc.Instrument):
 
     def __init__(self, loop: TrioEventLoop, callbacks: SlowCallbacks) -> None:
         # Here, since few programs need it.
-        from .tasktree.frames import describe_step
+        from . import _steps
 
-        self._describe = describe_step
+        self._steps = _steps
         self._loop = loop
         self._callbacks = callbacks
+        # The step that is being made: since when, the name of its task, and what it is a step of.
         self._since: float | None = None
+        self._name = ""
+        self._called: Any = None
         # When it began, of what `callbacks` counts.
         self._first_steps = 0.0
         # Since trio has last looked for I/O.
@@ -129,25 +132,27 @@ class SlowSteps(trio.abc.Instrument):
 
     def forget(self) -> None:
         """The step that goes on now is not seen to its end."""
-        self._since = None
+        self._since = self._called = None
 
     def after_io_wait(self, timeout: float) -> None:
         self._round = _Steps()
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._first_steps = self._callbacks.first_steps
+        self._name, self._called = task.name, self._steps.called_by(task)
         self._since = _now()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        pump, since = self._loop._pump, self._since
-        self._since = None
+        pump, since, called = self._loop._pump, self._since, self._called
+        self._since = self._called = None
         if since is None or task is pump._task or task is pump._watcher:
             return
         seconds = _now() - since - (self._callbacks.first_steps - self._first_steps)
         if _is_slow(self._loop, seconds):
-            logger.warning("A step of trio task %s took %.3f seconds%s", self._describe(task), seconds, self._waiting_in_asyncio())
+            step = self._steps.describe_step(self._name, called)
+            logger.warning("A step of trio task %s took %.3f seconds%s", step, seconds, self._waiting_in_asyncio())
         else:
-            self._round.add(seconds, task.name if seconds > self._round.longest else None)
+            self._round.add(seconds, self._steps.name_of_step(self._name, called) if seconds > self._round.longest else None)
 
     def before_io_wait(self, timeout: float) -> None:
         steps = self._round

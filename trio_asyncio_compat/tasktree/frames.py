@@ -176,17 +176,6 @@ def name_of_trio_task(name: str, frames: list[Frame]) -> str:
     return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(package))
 
 
-def describe_step(task: trio.lowlevel.Task) -> str:
-    """A trio task that has just made a step: its name, where it begins, and how far it has come."""
-    frames = list(described(await_chain(task.coro, Stacks())))
-    inside = [frame for frame in frames if not frame.hidden]
-    last = next((frame for frame in reversed(inside) if not frame.file.startswith((TRIO, _ASYNCIO))), inside[-1] if inside else None)
-    code = getattr(task.coro, "cr_code", None)
-    begins = [] if code is None or is_ours(code.co_filename) else [f"begins at {code.co_filename}:{code.co_firstlineno}"]
-    now = "has ended" if last is None else f"is now at {last.file}:{last.line}, in {last.function}"
-    return f"{name_of_trio_task(task.name, frames)} (which {' and '.join([*begins, now])})"
-
-
 def described(frames: list[types.FrameType]) -> Iterator[Frame]:
     """Frames, as data."""
     return map(describe_frame, frames)
