@@ -1,6 +1,6 @@
-"""Where tasks, futures and handles were made, in debug mode: asyncio writes it down, and this takes our own frames out of it.
+"""Where tasks, futures and handles were made, in debug mode: asyncio writes it down, and this takes the machinery's frames out of it.
 
-Called by `_debug_mode.py`, by what reports errors and by the task tree.
+Called by `_debug_mode.py`, by what reports errors, by the task tree, and at the end of a loop.
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ import trio
 
 from ._ages import task_of
 from ._instruments import LoopInstrument
+from ._stdlib import awaited_by_task, logger
 
 _OURS = str(Path(__file__).resolve().parent)
-_LIBRARIES = (_OURS, str(Path(asyncio.__file__).resolve().parent), str(Path(trio.__file__).resolve().parent))
+_ASYNCIO = Path(asyncio.__file__).resolve().parent
+_TRIO = Path(trio.__file__).resolve().parent
+_LIBRARIES = (_OURS, str(_ASYNCIO), str(_TRIO))
+# The standard library, and what is installed beside trio.
+_NOT_THE_PROGRAMS = (_OURS, str(_ASYNCIO.parent), str(_TRIO.parent))
+# What steps the tasks of either world.
+_MACHINERY = (_OURS, trio.run.__code__.co_filename, str(_ASYNCIO / "events.py"))
 
 
 class Origins(LoopInstrument):
@@ -30,9 +37,9 @@ class Origins(LoopInstrument):
 
 
 def forget_machinery(made: Any) -> None:
-    """Take our own frames out of a source traceback, if this is one."""
+    """Take the frames below the program's out of a source traceback, if this is one."""
     if isinstance(made, traceback.StackSummary):
-        made[:] = [frame for frame in made if not frame.filename.startswith(_OURS)]
+        made[:] = [frame for frame in made if not frame.filename.startswith(_MACHINERY)]
 
 
 def here() -> traceback.StackSummary | None:
@@ -56,3 +63,23 @@ def described_origin(future: Any) -> str:
     """The same in words, to be appended to a message; empty if it is not known."""
     frame = origin(future)
     return "" if frame is None else f" It was made in {frame.name} ({frame.filename}:{frame.lineno})."
+
+
+def report_unresolved(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop is about to end, and to cancel its tasks: log which of them wait for a future that the program itself has made.
+
+    Of one that a library has made, for a timer or a queue, it says nothing that a task in the background still waits for it.
+    """
+    for task in asyncio.all_tasks(loop):
+        future = awaited_by_task(task)
+        if future is not None and not future.done() and not isinstance(future, asyncio.Task) and _is_the_programs(future):
+            logger.warning(
+                "%r still waits, at the end of its loop, for a future that nobody has resolved.%s", task, described_origin(future)
+            )
+
+
+def _is_the_programs(future: Any) -> bool:
+    made: list[traceback.FrameSummary] = list(getattr(future, "_source_traceback", None) or [])
+    if made and made[-1].name == "create_future":
+        made.pop()
+    return bool(made) and not made[-1].filename.startswith(_NOT_THE_PROGRAMS)

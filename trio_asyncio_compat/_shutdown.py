@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from ._origins import report_unresolved
+
 if TYPE_CHECKING:
     from ._loop import TrioEventLoop
 
@@ -23,6 +25,8 @@ async def shut_down(loop: TrioEventLoop) -> None:
     This is itself a task, queued behind the callbacks that were ready when the block ended: they have run once. Cancelling it
     gives up what it is waiting for, and goes on with the next.
     """
+    if loop.get_debug():
+        report_unresolved(loop)
     given_up: set[asyncio.Future[Any]] = set()
 
     async def cancel_all(loop: TrioEventLoop) -> None:
