@@ -33,13 +33,16 @@ class CallbackSeconds(LoopInstrument):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._histogram = Histogram("loop_callback_seconds", "how long callbacks take", registry=registry)
-        self._start = 0.0
+        # One for each callback that runs: the first step of a call may be made in the middle of another callback.
+        self._starts: list[float] = []
 
     def before_callback(self, handle: asyncio.Handle) -> None:
-        self._start = time.perf_counter()
+        self._starts.append(time.perf_counter())
 
     def after_callback(self, handle: asyncio.Handle) -> None:
-        self._histogram.observe(time.perf_counter() - self._start)
+        # If this was added in the middle of a callback, it hears of the end of that only.
+        if self._starts:
+            self._histogram.observe(time.perf_counter() - self._starts.pop())
 
 
 async def work() -> None:

@@ -6,9 +6,11 @@ Those that need a server, or more libraries than the tests, are run by tests/eco
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +75,22 @@ def test_example_runs_and_stderr_stays_empty(name: str, flags: list[str]) -> Non
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (result.returncode, complaints(result.stderr)) == (0, [])
     assert [TIME.sub("", line) for line in result.stdout.splitlines()] == SAYS[name]
+
+
+def test_the_prometheus_example_measures_a_callback_in_the_middle_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio.run", lambda main: None)
+    example = runpy.run_path(str(EXAMPLES / "prometheus_metrics.py"))
+    registry = example["CollectorRegistry"]()
+    instrument = example["CallbackSeconds"](registry)
+    times = iter([0.0, 1.0, 3.0, 10.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    handle: Any = object()
+    instrument.before_callback(handle)
+    instrument.before_callback(handle)
+    instrument.after_callback(handle)
+    instrument.after_callback(handle)
+    # Of one that was there before.
+    instrument.after_callback(handle)
+    monkeypatch.undo()
+    assert registry.get_sample_value("loop_callback_seconds_count") == 2
+    assert registry.get_sample_value("loop_callback_seconds_sum") == 10 + 2

@@ -245,6 +245,7 @@ def test_statistics_count_what_there_is(our_run: Run) -> None:
         server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
         await asyncio.sleep(0.01)  # over the end of a slice
         loop.call_soon(print)
+        loop.call_soon(print).cancel()
         timers = [loop.call_later(50 + i, print) for i in range(3)]
         timers[2].cancel()
         found = loop.statistics()

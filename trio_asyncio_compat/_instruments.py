@@ -30,14 +30,15 @@ class LoopStatistics:
     """What `loop.statistics()` returns.
 
     Args:
-        ready: callbacks that wait for their turn.
+        ready: callbacks that wait for their turn; those that were cancelled are not counted.
         timers: timers that wait for their time, cancelled ones that are still kept among them.
         cancelled_timers: those that are.
         readers, writers: descriptors that are watched. The one with which the loop wakes itself is not counted.
         seconds_to_next_timer: infinity without one; not positive if it is due.
         turns: how often the loop has polled, and run what was ready, so far.
         slices: how often it has been given the thread by trio so far, each time for one turn or several.
-        longest_slice: for how many seconds at most trio has been kept waiting.
+        longest_slice: for how many seconds at most one of them has kept trio waiting. The first step of a call from trio is not in one: it
+            is made in the step of the trio task that calls.
         waiting_for_asyncio: trio tasks that wait for asyncio code now.
         calls_to_asyncio: calls of trio code into asyncio so far, context managers and iterators one each. What flavour-free code awaits is
             not a call.
@@ -63,7 +64,8 @@ class LoopStatistics:
 class LoopInstrument:
     """Derive from this and override what is of interest; see `TrioEventLoop.add_instrument`.
 
-    Everything is called synchronously in the loop's thread, and must not wait.
+    Everything is called synchronously in the loop's thread, and must not wait. One that is added in the middle of something (by a
+    callback, say) may hear of the end of that without having heard of its beginning; one that is removed hears no more.
     """
 
     def before_slice(self) -> None:
@@ -271,7 +273,7 @@ class Watched(SelectorLoop):
         # Not `next_deadline`, which forgets cancelled timers.
         deadline = min((timer._when for timer in scheduler.timers()), default=math.inf)
         return LoopStatistics(
-            ready=len(scheduler.ready),
+            ready=sum(not handle._cancelled for handle in scheduler.ready.copy()),
             timers=scheduler.scheduled,
             cancelled_timers=scheduler.cancelled,
             readers=sum(fd != self._ssock.fileno() for fd in list(self._poller.readers)),
