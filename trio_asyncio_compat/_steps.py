@@ -14,12 +14,14 @@ from ._callers import Caller
 from ._calls import made_of, name_of
 from .border.carrier import Subject
 from .border.trio_carrier import TrioCarrier
-from .tasktree.frames import TRIO, Stacks, await_chain, described, is_ours, name_of_trio_task
+from .tasktree.asking import as_name, attribute
+from .tasktree.frames import TRIO, Stacks, await_chain, described, is_ours
 
 if TYPE_CHECKING:
     import trio
 
 _ASYNCIO = asyncio.__path__[0]
+_PACKAGE = f"{__package__}."
 
 
 class Called(NamedTuple):
@@ -51,10 +53,13 @@ def called_by(task: trio.lowlevel.Task) -> Called:
 def name_of_step(name: str, called: Called) -> str:
     """The name of the program's function, where `name` is that of the task."""
     if isinstance(called.awaits, Subject):
-        return name_of(called.function) if callable(called.function) else getattr(called.function, "__qualname__", name)
-    # For most there is no need to look.
-    frames = list(described(await_chain(called.awaits, Stacks()))) if name.startswith(f"{__package__}.") else []
-    return name_of_trio_task(name, frames)
+        function = called.function
+        return as_name(name_of(function) if callable(function) else attribute(function, "__qualname__", name))
+    if not name.startswith(_PACKAGE):
+        # For most there is no need to look further.
+        return as_name(name)
+    frames = described(await_chain(called.awaits, Stacks()))
+    return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(_PACKAGE))
 
 
 def describe_step(name: str, called: Called) -> str:
@@ -64,11 +69,8 @@ def describe_step(name: str, called: Called) -> str:
         awaits = getattr(awaits, "_iterator", None) or getattr(getattr(awaits, "_manager", None), "gen", None)
     inside = [frame for frame in described(await_chain(awaits, Stacks())) if not frame.hidden]
     last = next((frame for frame in reversed(inside) if not frame.file.startswith((TRIO, _ASYNCIO))), inside[-1] if inside else None)
-    code = next((found for kind in ("cr_code", "ag_code", "__code__") if (found := getattr(_unwrapped(function), kind, None))), None)
+    function = inspect.unwrap(function) if inspect.isroutine(function) else function
+    code = next((found for kind in ("cr_code", "ag_code", "__code__") if (found := attribute(function, kind)) is not None), None)
     begins = [] if code is None or is_ours(code.co_filename) else [f"begins at {code.co_filename}:{code.co_firstlineno}"]
     now = "has ended" if last is None else f"is now at {last.file}:{last.line}, in {last.function}"
     return f"{name_of_step(name, called)} (which {' and '.join([*begins, now])})"
-
-
-def _unwrapped(function: Any) -> Any:
-    return inspect.unwrap(function) if inspect.isroutine(function) else function
