@@ -243,6 +243,7 @@ def test_an_option_of_the_command_is_none_of_the_programs(option: list[str], fol
     ("arguments", "says"),
     [
         (["--tasktree-on", "SIGNONE", "app.py"], "'SIGNONE' is no signal"),
+        (["--tasktree-on", "SIGKILL", "app.py"], "error: argument --tasktree-on: SIGKILL cannot be handled"),
         (["--tasktree-on"], "expected one argument"),
         (["--slow-callback", "soon", "app.py"], "--slow-callback: invalid"),
         (["--slow-callback=-1", "app.py"], "a number of seconds is needed, not -1"),

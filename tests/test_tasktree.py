@@ -726,6 +726,22 @@ def test_a_file_that_cannot_be_written_to_does_not_stop_the_program(
     assert printed in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_the_signal_prints_the_tree_past_a_stderr_that_is_closed_or_not_there(
+    closed: bool, sigterm: signal.Signals, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> str:
+        stderr = io.StringIO()
+        stderr.close()
+        monkeypatch.setattr(sys, "stderr", stderr if closed else None)
+        print_on_signal(sigterm)
+        signal.raise_signal(sigterm)
+        return "went on"
+
+    assert run(main) == "went on"
+    assert capfd.readouterr().err.startswith("trio run in MainThread\n")
+
+
 def test_print_on_signal_is_for_the_main_thread() -> None:
     errors: list[BaseException] = []
 

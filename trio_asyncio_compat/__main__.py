@@ -54,7 +54,10 @@ def main() -> None:
         # Here, since most programs are run without.
         from .tasktree import print_on_signal
 
-        print_on_signal(options.tasktree_on)
+        try:
+            print_on_signal(options.tasktree_on)
+        except (OSError, ValueError) as exc:
+            _parser().error(f"argument --tasktree-on: {options.tasktree_on.name} cannot be handled: {exc}")
     prepare = {"-m": _module, "-c": _code}.get(kind, _script)
     module, code = prepare(target, arguments)
     loops = Loops(options)

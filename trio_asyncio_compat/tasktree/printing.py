@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -63,6 +64,15 @@ def _print_and_go_on(file: TextIO | None) -> None:
     try:
         print_task_tree(file)
     except Exception as exc:
-        # Python's files refuse to be written to by a handler that interrupts just that.
-        text = format_task_tree() if isinstance(exc, RuntimeError) else f"there is no task tree: {exc!r}\n"
-        os.write(_STDERR, text.encode("utf-8", "replace"))
+        # There is no stderr, it is closed, or it is written to just now, which Python's files do not let a handler do that has interrupted
+        # that. Or a file of the program cannot be written to, which is worth a word.
+        _print_past_python("" if file is None or isinstance(exc, RuntimeError) else f"the task tree could not be printed: {exc!r}\n")
+
+
+def _print_past_python(why: str) -> None:
+    try:
+        tree = format_task_tree()
+    except Exception as exc:
+        tree = f"there is no task tree: {exc!r}\n"
+    with contextlib.suppress(OSError):
+        os.write(_STDERR, f"{why}{tree}".encode("utf-8", "replace"))
