@@ -91,7 +91,7 @@ def test_the_only_instrument_may_do_that_in_any_hook(hook: str, act: Any, our_ru
     assert len(our_run.log.take()) == (act is removes_itself_and_raises)
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError, GeneratorExit])
 @pytest.mark.parametrize("hook", HOOKS)
 def test_whatever_the_only_instrument_raises_the_loop_goes_on_without_it(hook: str, error: type[BaseException], our_run: Run) -> None:
     async def main() -> list[int]:
@@ -108,14 +108,15 @@ def test_whatever_the_only_instrument_raises_the_loop_goes_on_without_it(hook: s
     assert f"raised in {hook}(), and was removed" in message
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("hook", HOOKS)
-def test_keyboard_interrupt_of_an_instrument_is_not_lost(hook: str, our_run: Run) -> None:
+def test_an_exit_that_an_instrument_asks_for_is_not_lost(hook: str, error: type[BaseException], our_run: Run) -> None:
     async def main() -> None:
-        this_loop().add_instrument(in_hook(hook, raises(KeyboardInterrupt)))
+        this_loop().add_instrument(in_hook(hook, raises(error)))
         await asyncio.sleep(0.001)
         await asyncio.Event().wait()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         our_run(main)
     (message,) = our_run.log.take()
     assert f"raised in {hook}(), and was removed" in message
@@ -126,7 +127,7 @@ def test_an_instrument_that_raises_in_the_first_step_of_a_call_does_not_stop_it(
         return "done"
 
     async def main() -> str:
-        this_loop().add_instrument(in_hook("before_callback", raises(SystemExit)))
+        this_loop().add_instrument(in_hook("before_callback", raises(GeneratorExit)))
         return await aio_as_trio(first)()
 
     assert hosted_run.trio_run(main) == "done"

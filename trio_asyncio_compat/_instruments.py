@@ -141,8 +141,8 @@ class Instruments:
         self._waiting = None
 
     def call(self, hook: str, *args: object) -> None:
-        """Call this hook of all that have it. One that raises is removed, and logged, whatever it raises, as in trio: nobody else waits for
-        that. But KeyboardInterrupt, which somebody has asked for, ends the loop besides, as if a callback had raised it."""
+        """Call this hook of all that have it. One that raises is removed, and logged, whatever it raises, as in trio. SystemExit and
+        KeyboardInterrupt, which may be a signal handler's, must not be lost: they end the loop as if a callback had raised them."""
         for instrument in list(self._by_hook[hook]):
             try:
                 getattr(instrument, hook)(*args)
@@ -151,7 +151,7 @@ class Instruments:
                 with contextlib.suppress(KeyError):
                     self.remove(instrument)
                 logger.exception("instrument %r raised in %s(), and was removed", instrument, hook)
-                if isinstance(exc, KeyboardInterrupt):
+                if isinstance(exc, (SystemExit, KeyboardInterrupt)):
                     self._pump._loop.call_soon_threadsafe(_raise, exc)
 
     def begin_wait(self, timeout: float) -> None:
@@ -291,7 +291,8 @@ class Watched(SelectorLoop):
     def add_instrument(self, instrument: LoopInstrument) -> None:
         """Have `instrument` called before and after each turn, callback and wait from now on; see `LoopInstrument`.
 
-        In the loop's thread. One that is there already is left as it is; one that raises is removed and logged.
+        In the loop's thread, at any moment. One that is there already is left as it is. One that raises is removed and logged, whatever it
+        raises; SystemExit and KeyboardInterrupt end the loop besides, as those of a callback do.
         """
         self._instruments.add(instrument)
 
