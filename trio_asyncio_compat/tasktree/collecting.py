@@ -66,6 +66,8 @@ class _Collector:
         self._ages = [loop._checks.ages for loop in self._loops.values() if loop._checks is not None and loop.get_debug()]
         self._tasks: dict[Any, Task] = {}
         self._count = 0
+        # The asyncio task whose block a carrier holds something for, by the carrier's id.
+        self._blocks: dict[int, asyncio.Task[Any] | None] = {}
         # The task that each stands below in the tree, by id.
         self._above: dict[int, Task] = {}
         # The nursery that each stands in, unless it stands below a task that waits for it.
@@ -191,7 +193,9 @@ class _Collector:
 
     def _note(self, entry: Task, chain: list[types.FrameType]) -> None:
         """What the frames of a task tell besides."""
-        entry.holds = held_by_carrier(chain)
+        held = held_by_carrier(chain)
+        if held is not None:
+            entry.holds, entry.holding, self._blocks[entry.id] = held
         holder = holder_of_lock(chain)
         if holder is not None:
             self._waiting.holders[entry.id] = holder
@@ -228,8 +232,9 @@ class _Collector:
                 seen.add(below.id)
                 entry.waits_for.append(below.id)
                 caller = _caller_of(awaited)
-                if caller is not None and caller.call is not None and entry.in_state is not None:
-                    # Its task is older than the call, which was begun in the last step of who waits for it.
+                if caller is not None and caller.call is self._waiting.future_of(task) and entry.in_state is not None:
+                    # Its task is older than the call, which was begun in the last step of who waits for it. (A carrier is not: its first
+                    # call began it.)
                     below.age, below.in_state = entry.in_state, min(entry.in_state, below.in_state or entry.in_state)
                 if self._is_callable(awaited) and self._may_stand_below(below, entry):
                     del self._place[below.id]
@@ -243,6 +248,9 @@ class _Collector:
             holder = self._waiting.holders.get(entry.id)
             if holder in self._tasks:
                 entry.blocked_by = self._tasks[holder].id
+            block = self._blocks.get(entry.id)
+            if block in self._tasks:
+                entry.holds_for = self._tasks[block].id
 
     def _is_callable(self, task: Any) -> bool:
         """Whether it stands where it does only because nobody waits for it: tasks of asyncio, and trio tasks that are calls."""

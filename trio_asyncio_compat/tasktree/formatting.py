@@ -53,7 +53,8 @@ class _Formatter:
         self._spoken_of = {number for cycle in tree.cycles for number in cycle}
         for task in self._by_id.values():
             below = {call.id for call in task.calls}
-            self._spoken_of |= {number for number in (*task.waits_for, task.blocked_by) if number is not None and number not in below}
+            others = (*task.waits_for, task.blocked_by, task.holds_for)
+            self._spoken_of |= {number for number in others if number is not None and number not in below}
         self._spoken_of |= {thread.task for thread in tree.threads if thread.task is not None}
 
     def text(self) -> str:
@@ -97,6 +98,7 @@ class _Formatter:
             task.awaits_made_at,
             task.cancelling,
             task.holds,
+            task.holding,
             tuple(filter(None, map(self._scope, task.scopes))),
         )
 
@@ -111,8 +113,8 @@ class _Formatter:
     def _task(self, task: Task) -> _Node:
         number = f" #{task.id}" if task.id in self._spoken_of else ""
         state = self._paint("running", task.state) if task.state == "running" else task.state
-        name = task.name if task.holds is None else f"that holds {task.holds}"
-        node = _Node(f"{self._paint(task.flavour, _FLAVOURS[task.flavour])}{number} {self._paint('bold', name)}, {state}{_age(task)}")
+        name = self._paint("bold", _name(task)) + ("" if task.holds_for is None else f" for {self._reference(task.holds_for)}")
+        node = _Node(f"{self._paint(task.flavour, _FLAVOURS[task.flavour])}{number} {name}, {state}{_age(task)}")
         if task.made_at is not None:
             node.details.append(self._paint("dim", f"made in {_place(task.made_at)}"))
         node.details += self._frames(task.frames)
@@ -140,7 +142,7 @@ class _Formatter:
         return _Node("nursery" + (f": {scope}" if scope else ""), [], children)
 
     def _reference(self, number: int) -> str:
-        return f"#{number} {self._by_id[number].name}"
+        return f"#{number} {_name(self._by_id[number])}"
 
     def _scope(self, scope: Scope) -> str:
         """What is special about a scope; nothing for a plain one."""
@@ -242,6 +244,10 @@ def _place(frame: Frame) -> str:
 
 def _called(call: Call) -> str:
     return call.function if call.file is None else f"{call.function} ({_short(call.file)}:{call.line})"
+
+
+def _name(task: Task) -> str:
+    return task.name if task.holds is None else f"that {task.holding} {task.holds}"
 
 
 def _age(task: Task) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Flavour: TypeAlias = Literal["trio", "asyncio", "both"]
+Holding: TypeAlias = Literal["enters", "holds", "leaves"]
 State: TypeAlias = Literal["running", "ready", "waiting", "not started", "ended"]
 
 
@@ -100,8 +101,11 @@ class Task:
     waits_for: list[int] = field(default_factory=list)
     #: The task that holds the lock it waits for.
     blocked_by: int | None = None
-    #: What it holds for code of the other side, a context manager or an iterator.
+    #: A context manager or an iterator that it enters, holds or leaves for code of the other side, and which of these.
     holds: str | None = None
+    holding: Holding | None = None
+    #: The asyncio task in whose block it holds it: it does not let go before that one says so.
+    holds_for: int | None = None
     #: In debug mode, seconds since it began.
     age: float | None = None
     #: In debug mode, for how many seconds it has been running, or has not.

@@ -1,7 +1,8 @@
 """Who waits for whom, across the border and on each side. Called by `collecting.py`.
 
 What a waiting task has in hand is a future. If that is a task, or a call, the answer is plain. Else it is a future that somebody is going
-to resolve, as `asyncio.wait`, `TaskGroup`, `gather` and `shield` wait: then it is found in the callbacks of the tasks that resolve it.
+to resolve, as `asyncio.wait`, `TaskGroup`, `gather` and `shield` wait: then it is found in the callbacks of the tasks that resolve it. So
+is the future of what a carrier of trio is asked for: the carrier's task is a call itself, and its callback knows the carrier.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .._calls import TrioFuture
+from .._calls import TrioCall
 from .._stdlib import awaited_by_task, callbacks_of
 from ..border.asyncio_carrier import AsyncioCarrier
-from ..border.trio_carrier import TrioCarrier
+from ..border.crossing import Manager
+from ..border.trio_carrier import TrioCarrier, _Interrupter
 from .asking import attribute, in_words, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .._loop import TrioEventLoop
-    from .model import Task
+    from .model import Holding, Task
 
 _CARRIES = {AsyncioCarrier._serve.__code__, TrioCarrier._serve.__code__}
+_PHASES: dict[types.CodeType, Holding] = {Manager.enter.__code__: "enters", Manager.exit.__code__: "leaves"}
 
 
 class Waiting:
@@ -83,7 +86,7 @@ class Waiting:
         seen, left = {future}, [future]
         while left:
             end = left.pop()
-            if isinstance(end, TrioFuture):
+            if isinstance(end, TrioCall):
                 if end.scope in self.carried:
                     yield self.carried[end.scope]
             elif isinstance(end, asyncio.Task):
@@ -98,7 +101,7 @@ def _reached(callback: Callable[..., object]) -> list[asyncio.Future[Any]]:
     """The futures that a done-callback has at hand."""
     # An object of the program may raise whatever it is asked for.
     with contextlib.suppress(Exception):
-        return [value for value in _at_hand(callback) if asyncio.isfuture(value) and not isinstance(value, (asyncio.Task, TrioFuture))]
+        return [value for value in _at_hand(callback) if asyncio.isfuture(value) and not isinstance(value, (asyncio.Task, TrioCall))]
     return []
 
 
@@ -117,14 +120,20 @@ def _at_hand(callback: Callable[..., object]) -> list[Any]:
     return values
 
 
-def held_by_carrier(chain: list[types.FrameType]) -> str | None:
-    """What a task of the border holds for the other side: the context manager or iterator, in words."""
+def held_by_carrier(chain: list[types.FrameType]) -> tuple[str, Holding, asyncio.Task[Any] | None] | None:
+    """What a task of the border has to do with a context manager or iterator of its side: that in words, what it does with it, and the
+    asyncio task whose block it holds it for (which of trio's tasks has a block of asyncio's is not known)."""
+    subject = next((attribute(frame.f_locals.get("self"), "_subject") for frame in chain if frame.f_code in _CARRIES), None)
     for frame in chain:
-        if frame.f_code in _CARRIES:
-            subject = getattr(frame.f_locals.get("self"), "_subject", None)
-            held = getattr(subject, "_manager", None) or getattr(subject, "_iterator", None)
-            return None if held is None else in_words(held)
-    return None
+        phase = _PHASES.get(frame.f_code)
+        manager = None if phase is None else frame.f_locals.get("manager")
+        if phase is not None and manager is not None:
+            return in_words(manager), phase, None
+    held = attribute(subject, "_manager") or attribute(subject, "_iterator")
+    if held is None:
+        return None
+    interrupter = attribute(attribute(subject, "_interrupt_block"), "__self__")
+    return in_words(held), "holds", interrupter._task if isinstance(interrupter, _Interrupter) else None
 
 
 def holder_of_lock(chain: list[types.FrameType]) -> trio.lowlevel.Task | None:
@@ -138,7 +147,7 @@ def holder_of_lock(chain: list[types.FrameType]) -> trio.lowlevel.Task | None:
 
 def cycles(tasks: list[Task]) -> list[list[int]]:
     """Circles among tasks that wait, each once, beginning with its lowest number."""
-    waits = {task.id: [*task.waits_for, *([] if task.blocked_by is None else [task.blocked_by])] for task in tasks}
+    waits = {task.id: [*task.waits_for, *filter(None, (task.blocked_by, task.holds_for))] for task in tasks}
     found: list[list[int]] = []
     done: set[int] = set()
     for start in waits:
