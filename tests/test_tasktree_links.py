@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
@@ -119,3 +120,30 @@ def test_a_lock_of_trio_that_an_asyncio_block_holds_is_part_of_the_circle(hosted
     assert has_circle(tree, block.id, asker.id, carrier.id)
     assert f"trio task #{carrier.id} that holds <locked Lock object at 0x" in format_task_tree(tree)
     assert f" for #{block.id} {block.name}, waiting" in format_task_tree(tree)
+
+
+# Links of one chain
+
+
+async def generates() -> AsyncIterator[int]:
+    await asyncio.sleep(3600)
+    yield 1
+
+
+async def next_one() -> None:
+    await anext(generates())
+
+
+async def next_one_or_none() -> None:
+    await anext(generates(), None)
+
+
+async def sends() -> None:
+    generator: Any = generates()
+    await generator.asend(None)
+
+
+@pytest.mark.parametrize("fn", [next_one, next_one_or_none, sends])
+def test_one_step_of_an_async_generator_is_a_link_of_the_chain(fn: Callable[[], Awaitable[None]], hosted_run: Run) -> None:
+    tree = hosted_run.trio_run(lambda: in_nursery(aio_as_trio(fn)))
+    assert visible(named(tree, fn.__name__, "asyncio").frames) == [fn.__name__, "generates", "sleep"]

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import functools
 import gc
-import inspect
 import sys
 import types
 from pathlib import Path
@@ -35,6 +34,7 @@ _NURSERIES = str(Path(TRIO, "_core", "_run.py"))
 _OUTCOME = outcome.capture.__code__.co_filename
 # The wrappers that stand between a coroutine and what it awaits. They do not tell what they wrap, but the collector knows.
 _WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable", "FutureIter"}
+_WRAPPED = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 _DRIVERS = {FlavourFreeTask._drive.__code__, Caller._make_calls.__code__}
 _NOT_THERE = object()
 
@@ -97,7 +97,8 @@ def _step(awaitable: Any) -> tuple[types.FrameType | None, Any]:
             return found, attribute(awaitable, following)
     if type(awaitable).__name__ in _WRAPPERS:
         for wrapped in gc.get_referents(awaitable):
-            if inspect.iscoroutine(wrapped) or inspect.isgenerator(wrapped) or inspect.isasyncgen(wrapped):
+            # One wrapper may hold another: anext() with a default does.
+            if isinstance(wrapped, _WRAPPED) or type(wrapped).__name__ in _WRAPPERS:
                 return None, wrapped
     return None, None
 
