@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import types
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -24,7 +25,7 @@ from .._task_poller import _Watch
 from .._threads import WORKER
 from .._trio_private import is_scheduled, scopes_around, was_cancelled, why_cancelled
 from ..border.task import FlavourFreeTask
-from .asking import attribute, result
+from .asking import as_name, attribute, is_a, result
 from .frames import Stacks, await_chain, described, name_of_task, name_of_trio_task
 from .loops import describe_loop
 from .model import Frame, Nursery, Run, Scope, Task, TaskTree
@@ -33,7 +34,6 @@ from .waiting import Waiting, cycles, held_by_carrier, holder_of_lock
 
 if TYPE_CHECKING:
     import traceback
-    import types
     from collections.abc import Iterator
 
     from .._calls import TrioCall
@@ -109,7 +109,7 @@ class _Collector:
     def _thread_of(self, loops: list[TrioEventLoop]) -> str:
         ident = loops[0]._thread_id if loops else threading.get_ident()
         names = {thread.ident: thread.name for thread in threading.enumerate()}
-        return names.get(ident, str(ident))
+        return as_name(names.get(ident, str(ident)))
 
     # Tasks
 
@@ -134,9 +134,9 @@ class _Collector:
         frames = list(described(chain))
         body = next((each for each in map(_flavour_free, chain) if each is not None), None)
         scopes = list(self._scopes(task))
-        entry = self._enter(task, "trio" if body is None else "both", name_of_trio_task(task.name, frames), _state_of_trio(task), frames)
+        entry = self._enter(task, "trio" if body is None else "both", name_of_trio_task(task, frames), _state_of_trio(task), frames)
         entry.scopes = scopes
-        entry.machinery = getattr(task.coro, "cr_code", None) in _MACHINERY or task.name in _MACHINERY_NAMES
+        entry.machinery = attribute(task.coro, "cr_code") in _MACHINERY or as_name(task.name) in _MACHINERY_NAMES
         if body is not None:
             self._tasks[body] = entry
             entry.cancelling = body.cancelling()
@@ -164,7 +164,8 @@ class _Collector:
             state = _state_of_asyncio(task, running)
             flavour: Flavour = "both" if isinstance(task, FlavourFreeTask) else "asyncio"
             entry = self._enter(task, flavour, _name_of_asyncio(task, frames), state, frames)
-            entry.cancelling = result(task, "cancelling", 0)
+            cancelling = result(task, "cancelling", 0)
+            entry.cancelling = cancelling if is_a(cancelling, int) else 0
             self._note(entry, chain)
             nursery.tasks.append(entry)
             self._above[entry.id], self._place[entry.id] = parent, nursery
@@ -218,7 +219,10 @@ class _Collector:
 
     def _scope(self, scope: trio.CancelScope) -> Scope:
         left = scope.deadline - self._now
-        return Scope(None if left == float("inf") else left, was_cancelled(scope), scope.shield, why_cancelled(scope))
+        reason = why_cancelled(scope)
+        return Scope(
+            None if left == float("inf") else left, was_cancelled(scope), scope.shield, None if reason is None else as_name(reason)
+        )
 
     # Who waits for whom
 
@@ -288,8 +292,8 @@ def _call_of(task: trio.lowlevel.Task) -> TrioCall | None:
 
 
 def _caller_of(task: trio.lowlevel.Task) -> Caller | None:
-    frame = getattr(task.coro, "cr_frame", None) if isinstance(task, trio.lowlevel.Task) else None
-    if frame is None or frame.f_code is not Caller.run.__code__:
+    frame = attribute(task.coro, "cr_frame") if isinstance(task, trio.lowlevel.Task) else None
+    if not is_a(frame, types.FrameType) or frame.f_code is not Caller.run.__code__:
         return None
     caller = frame.f_locals.get("self")
     return caller if isinstance(caller, Caller) else None
@@ -303,7 +307,7 @@ def _flavour_free(frame: types.FrameType) -> FlavourFreeTask | None:
 
 
 def _state_of_trio(task: trio.lowlevel.Task) -> State:
-    state = inspect.getcoroutinestate(task.coro) if inspect.iscoroutine(task.coro) else inspect.CORO_SUSPENDED
+    state = inspect.getcoroutinestate(task.coro) if is_a(task.coro, types.CoroutineType) else inspect.CORO_SUSPENDED
     if state == inspect.CORO_SUSPENDED:
         return "ready" if is_scheduled(task) else "waiting"
     return _STATES[state]
@@ -316,9 +320,9 @@ def _state_of_asyncio(task: asyncio.Task[Any], running: asyncio.Task[Any] | None
     if task is running:
         return "running"
     coroutine = result(task, "get_coro", None)
-    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+    if is_a(coroutine, types.CoroutineType) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
         return "not started"
-    if inspect.isgenerator(coroutine) and inspect.getgeneratorstate(coroutine) == inspect.GEN_CREATED:
+    if is_a(coroutine, types.GeneratorType) and inspect.getgeneratorstate(coroutine) == inspect.GEN_CREATED:
         return "not started"
     return "waiting" if awaited_by_task(task) is not None else "ready"
 

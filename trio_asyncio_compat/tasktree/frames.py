@@ -18,7 +18,7 @@ from .._callers import Caller
 from .._flavour import run_as_asyncio
 from ..border.crossing import Crossing
 from ..border.task import FlavourFreeTask
-from .asking import as_name, attribute, in_words, result
+from .asking import as_name, ask, attribute, in_words, is_a, result
 from .model import Call, Frame
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _OUTCOME = outcome.capture.__code__.co_filename
 _WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable", "FutureIter"}
 _WRAPPED = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 _DRIVERS = {FlavourFreeTask._drive.__code__, Caller._make_calls.__code__}
+# A chain that is longer leads round in a circle: to make a step of it would need as deep a stack.
+_LONGEST_CHAIN = 20_000
 _NOT_THERE = object()
 
 
@@ -70,7 +72,9 @@ class Stacks:
 def await_chain(awaitable: Any, stacks: Stacks) -> list[types.FrameType]:
     """The frames from that of a coroutine down to where it waits; or down to where it is, if it runs."""
     frames: list[types.FrameType] = []
-    while awaitable is not None:
+    for _ in range(_LONGEST_CHAIN):
+        if awaitable is None:
+            break
         frame, following = _step(awaitable)
         if frame is not None and (running := stacks.from_frame(frame)):
             return frames + _of_one_task(running)
@@ -88,19 +92,23 @@ def await_chain(awaitable: Any, stacks: Stacks) -> list[types.FrameType]:
 
 def _step(awaitable: Any) -> tuple[types.FrameType | None, Any]:
     """One link of an await chain, as its frame, and the next link."""
-    if isinstance(awaitable, Crossing):
+    if is_a(awaitable, Crossing):
         return None, awaitable._coroutine
     for frame, following in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
         # Something else may have an attribute of that name, or claim to have any.
         found = attribute(awaitable, frame, _NOT_THERE)
-        if found is None or isinstance(found, types.FrameType):
+        if found is None or is_a(found, types.FrameType):
             return found, attribute(awaitable, following)
-    if type(awaitable).__name__ in _WRAPPERS:
+    if _kind_of(awaitable) in _WRAPPERS:
         for wrapped in gc.get_referents(awaitable):
             # One wrapper may hold another: anext() with a default does.
-            if isinstance(wrapped, _WRAPPED) or type(wrapped).__name__ in _WRAPPERS:
+            if issubclass(type(wrapped), _WRAPPED) or _kind_of(wrapped) in _WRAPPERS:
                 return None, wrapped
     return None, None
+
+
+def _kind_of(owner: object) -> str:
+    return as_name(attribute(type(owner), "__name__"))
 
 
 def _of_one_task(stack: list[types.FrameType]) -> list[types.FrameType]:
@@ -116,7 +124,7 @@ def describe_frame(frame: types.FrameType) -> Frame:
     code = frame.f_code
     file = code.co_filename
     hidden = is_ours(file) or file == _OUTCOME or (file.startswith(_CORE) and file != _NURSERIES)
-    return Frame(code.co_qualname, file, frame.f_lineno or code.co_firstlineno, hidden, None if hidden else _called_on(frame))
+    return Frame(as_name(code.co_qualname), file, frame.f_lineno or code.co_firstlineno, hidden, None if hidden else _called_on(frame))
 
 
 def is_ours(file: str) -> bool:
@@ -131,36 +139,45 @@ def _called_on(frame: types.FrameType) -> str | None:
     owner = frame.f_locals.get("self")
     if owner is None or not _says_something(owner):
         return None
+    if is_a(owner, asyncio.Queue) and (items := ask(owner.qsize, 0)):
+        # Its repr has those of its items, which are the program's, and all of them.
+        return (
+            f"<{type(owner).__name__} at {id(owner):#x} maxsize={in_words(owner.maxsize)} with {items:,} item{'' if items == 1 else 's'}>"
+        )
     return in_words(owner)
 
 
 def _says_something(owner: object) -> bool:
     # Not the reprs of user's classes, which may do anything, nor of trio's and asyncio's that only give an address.
-    return type(owner).__module__.partition(".")[0] in ("trio", "asyncio") and type(owner).__repr__ is not object.__repr__
+    module = as_name(attribute(type(owner), "__module__"))
+    return module.partition(".")[0] in ("trio", "asyncio") and type(owner).__repr__ is not object.__repr__
 
 
 def describe_call(callback: Callable[..., object] | None, **more: Any) -> Call:
     """A callback, as data: its name, and where it is defined."""
-    while isinstance(callback, functools.partial):
+    while is_a(callback, functools.partial):
         # `asyncio.to_thread` makes partial(context.run, function).
-        in_context = isinstance(attribute(callback.func, "__self__"), contextvars.Context) and callback.args
+        in_context = is_a(attribute(callback.func, "__self__"), contextvars.Context) and callback.args
         callback = callback.args[0] if in_context else callback.func
     owner = attribute(callback, "__self__")
-    if isinstance(owner, asyncio.Task):
+    if is_a(owner, asyncio.Task):
         begins = attribute(result(owner, "get_coro", None), "__qualname__")
-        return Call(f"step of {name_of_task(owner)}" + (f" ({begins})" if isinstance(begins, str) else ""), **more)
+        return Call(f"step of {name_of_task(owner)}" + (f" ({as_name(begins)})" if is_a(begins, str) else ""), **more)
     name = attribute(callback, "__qualname__")
-    if not isinstance(name, str):
-        name = in_words(callback)
-    code = attribute(callback, "__code__")
-    if not isinstance(code, types.CodeType):
-        return Call(name, **more)
-    return Call(name, code.co_filename, code.co_firstlineno, **more)
+    name = as_name(name if is_a(name, str) else callback)
+    code = code_of(callback)
+    return Call(name, **more) if code is None else Call(name, code.co_filename, code.co_firstlineno, **more)
+
+
+def code_of(function: object) -> types.CodeType | None:
+    """The code of a function or method of Python."""
+    code = attribute(function, "__code__")
+    return code if is_a(code, types.CodeType) else None
 
 
 def name_of_task(task: asyncio.Task[Any]) -> str:
     """The name of a task of asyncio."""
-    return as_name(str(result(task, "get_name", "a task without a name")))
+    return as_name(result(task, "get_name", "a task without a name"))
 
 
 def describe_handle(handle: Any) -> str:
@@ -169,11 +186,11 @@ def describe_handle(handle: Any) -> str:
     return call.function if call.file is None else f"{call.function} ({call.file}:{call.line})"
 
 
-def name_of_trio_task(name: str, frames: list[Frame]) -> str:
+def name_of_trio_task(task: trio.lowlevel.Task, frames: list[Frame]) -> str:
     """A trio task's name; that of the program's function, if it is a function of ours that the task begins with."""
-    package = f"{__package__.partition('.')[0]}."
+    package, name = f"{__package__.partition('.')[0]}.", as_name(task.name)
     if not name.startswith(package):
-        return as_name(name)
+        return name
     return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(package))
 
 

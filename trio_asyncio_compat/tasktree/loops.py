@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .._interrupts import CALLERS
+from .asking import as_name
 from .frames import describe_call, described
 from .model import Loop, Ran, Turn
 
@@ -27,7 +28,7 @@ def describe_loop(loop: TrioEventLoop, stacks: Stacks) -> Loop:
     itself = loop._ssock.fileno()
     wakes = poller.readers.get(itself)
     return Loop(
-        name=type(loop).__name__,
+        name=as_name(type(loop).__name__),
         hosted=loop._hosted,
         state="stopped" if not loop._pump.running else "idle" if scheduler.idle else "busy",
         turns=scheduler.turns,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import outcome
 
 from .._threads import _Job
-from .asking import attribute
-from .frames import TRIO, describe_call, described, is_ours
+from .asking import as_name
+from .frames import TRIO, code_of, describe_call, described, is_ours
 from .model import Thread
 
 if TYPE_CHECKING:
@@ -43,14 +43,17 @@ class ThreadsAtWork:
                     break
             if job is not None and job.future.done() and not job.future.cancelled():
                 continue  # on its way back from there
-            if function is not None and not is_ours(attribute(attribute(function, "__code__"), "co_filename", "")):
+            code = code_of(function)
+            if function is not None and not (code is not None and is_ours(code.co_filename)):
                 inside = next((i for i, frame in enumerate(stack) if not _is_on_the_way(frame)), len(stack))
                 self._found.append((thread.name, function, stack[inside:], job))
 
     def describe(self, waiting: dict[Any, int]) -> list[Thread]:
         """The threads, as data. `waiting` has the number of the task that waits for a future, by future."""
         return [
-            Thread(name, describe_call(function).function, list(described(stack)), None if job is None else waiting.get(job.future))
+            Thread(
+                as_name(name), describe_call(function).function, list(described(stack)), None if job is None else waiting.get(job.future)
+            )
             for name, function, stack, job in self._found
         ]
 

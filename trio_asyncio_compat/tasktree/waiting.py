@@ -8,7 +8,6 @@ is the future of what a carrier of trio is asked for: the carrier's task is a ca
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import types
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from .._stdlib import awaited_by_task, callbacks_of
 from ..border.asyncio_carrier import AsyncioCarrier
 from ..border.crossing import Manager
 from ..border.trio_carrier import TrioCarrier, _Interrupter
-from .asking import attribute, in_words, result
+from .asking import ask, attribute, in_words, is_a, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,14 +51,14 @@ class Waiting:
                 self.waiter_of_future[wait._future] = wait._task
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
-                awaited = awaited_by_task(task)
+                awaited = _awaited(task)
                 if awaited is not None:
                     self.waiter_of_future[awaited] = task
                 self._note_carrier(task)
             left: list[asyncio.Future[Any]] = [*tasks, *list(loop._calls)]
             while left:
                 future = left.pop()
-                for callback in callbacks_of(future):
+                for callback in _callbacks(future):
                     for resolved in _reached(callback):
                         if resolved not in self._resolved_by:
                             # One of gather() or shield(), which may itself be waited for by another.
@@ -68,7 +67,7 @@ class Waiting:
 
     def _note_carrier(self, task: asyncio.Task[Any]) -> None:
         frame = attribute(result(task, "get_coro", None), "cr_frame")
-        if isinstance(frame, types.FrameType) and frame.f_code is AsyncioCarrier._serve.__code__:
+        if is_a(frame, types.FrameType) and frame.f_code is AsyncioCarrier._serve.__code__:
             # Another thread's task may have ended meanwhile; its frame is empty then.
             call = getattr(frame.f_locals.get("self"), "_call", None)
             if call is not None:
@@ -76,7 +75,7 @@ class Waiting:
 
     def future_of(self, task: Any) -> asyncio.Future[Any] | None:
         """The future that `task`, of either world, waits for."""
-        return awaited_by_task(task) if isinstance(task, asyncio.Task) else self._by_trio.get(task)
+        return _awaited(task) if isinstance(task, asyncio.Task) else self._by_trio.get(task)
 
     def awaited_by(self, task: Any) -> Iterator[Any]:
         """The tasks of either world that `task`, which is of either, waits for."""
@@ -86,10 +85,10 @@ class Waiting:
         seen, left = {future}, [future]
         while left:
             end = left.pop()
-            if isinstance(end, TrioCall):
+            if is_a(end, TrioCall):
                 if end.scope in self.carried:
                     yield self.carried[end.scope]
-            elif isinstance(end, asyncio.Task):
+            elif is_a(end, asyncio.Task):
                 yield end
             else:
                 following = [each for each in self._resolved_by.get(end, ()) if each not in seen]
@@ -97,21 +96,33 @@ class Waiting:
                 left += reversed(following)
 
 
+def _callbacks(future: asyncio.Future[Any]) -> list[Callable[..., object]]:
+    return ask(lambda: callbacks_of(future), [])
+
+
 def _reached(callback: Callable[..., object]) -> list[asyncio.Future[Any]]:
     """The futures that a done-callback has at hand."""
-    # An object of the program may raise whatever it is asked for.
-    with contextlib.suppress(Exception):
-        return [value for value in _at_hand(callback) if asyncio.isfuture(value) and not isinstance(value, (asyncio.Task, TrioCall))]
-    return []
+    values: list[Any] = ask(functools.partial(_at_hand, callback), [])
+    return [value for value in values if not issubclass(type(value), (asyncio.Task, TrioCall)) and _is_future(value)]
+
+
+def _is_future(value: object) -> bool:
+    # The program may have a kind of its own, which cannot be a key.
+    return ask(lambda: asyncio.isfuture(value) and isinstance(hash(value), int), False)
+
+
+def _awaited(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
+    future = ask(lambda: awaited_by_task(task), None)
+    return future if _is_future(future) else None
 
 
 def _at_hand(callback: Callable[..., object]) -> list[Any]:
     values: list[Any] = []
-    if isinstance(callback, functools.partial):
+    if is_a(callback, functools.partial):
         values += callback.args
-    elif isinstance(callback, types.MethodType):
+    elif is_a(callback, types.MethodType):
         values += getattr(callback.__self__, "__dict__", {}).values()
-    elif isinstance(callback, types.FunctionType):
+    elif is_a(callback, types.FunctionType):
         for cell in callback.__closure__ or ():
             try:
                 values.append(cell.cell_contents)
@@ -140,7 +151,7 @@ def holder_of_lock(chain: list[types.FrameType]) -> trio.lowlevel.Task | None:
     """The trio task that holds the lock of trio which a chain ends at."""
     for frame in reversed(chain):
         lock = frame.f_locals.get("self") if frame.f_code.co_name == "acquire" else None
-        if isinstance(lock, (trio.Lock, trio.StrictFIFOLock)):
+        if is_a(lock, trio.Lock) or is_a(lock, trio.StrictFIFOLock):
             return lock.statistics().owner
     return None
 
