@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import re
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
-from trio_asyncio_compat import HangError, run, trio_as_aio
-from trio_asyncio_compat.tasktree import TaskTree, collect, format_task_tree
+from trio_asyncio_compat import HangError, aio_as_trio, run, trio_as_aio
+from trio_asyncio_compat.tasktree import (
+    Call,
+    Frame,
+    Loop,
+    Nursery,
+    Ran,
+    Scope,
+    Task,
+    TaskTree,
+    Thread,
+    Turn,
+    collect,
+    format_task_tree,
+)
+from trio_asyncio_compat.tasktree import (
+    Run as TrioRun,
+)
 
 from .support import Run
 from .test_tasktree import look, named, sigterm, wait_for_event
@@ -185,3 +205,91 @@ def test_what_a_signal_handler_raises_while_an_object_is_asked_comes_out(error: 
             task.cancel()
 
     run(main)
+
+
+# What the program can name
+
+EVIL = "evil\n\r\x1b[2J\x1b]0;title\x07\u202e\udc80 name"
+
+
+def spoilt(data: Any) -> Any:
+    """A tree with every text in it replaced that is not one of a few."""
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        fixed = ("flavour", "state", "holding")
+        return dataclasses.replace(
+            data, **{each.name: spoilt(getattr(data, each.name)) for each in dataclasses.fields(data) if each.name not in fixed}
+        )
+    if isinstance(data, list):
+        return [spoilt(each) for each in data]
+    return EVIL if isinstance(data, str) else data
+
+
+def everything() -> TaskTree:
+    """Whatever a tree can tell of."""
+    frame, call = Frame("f", "a.py", 1, on="<lock>"), Call("g", "b.py", 2, 3.0, 4)
+    turns = [Turn(1, 2.0, None, [Ran(call, 0.1)])]
+    loop = Loop("loop", True, "busy", 3, [call], [call], [call], [call], [frame], True, turns)
+    scope = Scope(1.0, True, True, "reason")
+    below = Task(2, "asyncio", "below", "waiting", [frame], [scope], 1, blocked_by=1, holds="<a lock>", holding="holds", holds_for=1)
+    alike = [Task(number, "trio", "alike", "waiting", [frame], awaits_made_at=frame) for number in range(10, 20)]
+    nurseries = [Nursery(scope, [below], loop), Nursery(scope, alike)]
+    top = Task(1, "trio", "top", "running", [frame], waits_for=[2], age=1.0, in_state=1.0, made_at=frame, nurseries=nurseries)
+    return TaskTree([TrioRun("main", [top])], [Thread("thread", "h", [frame], 1)], [[1, 2]])
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_no_text_in_a_tree_can_break_a_line_or_move_the_cursor(color: bool) -> None:
+    tree = everything()
+    lines = format_task_tree(spoilt(tree), color=color).split("\n")
+    assert len(lines) == len(format_task_tree(tree).split("\n")) > 20
+    assert "evil\\n\\r\\x1b[2J" in lines[0]
+    assert all(re.sub(r"\x1b\[[\d;]+m", "", line).isprintable() for line in lines)
+
+
+def test_tools_get_names_on_one_line_too(hosted_run: Run) -> None:
+    over, begun, released = threading.Event(), trio.Event(), trio.Event()
+
+    def named_badly() -> None: ...
+
+    def work() -> None:
+        threading.current_thread().name = EVIL
+        trio.from_thread.run_sync(begun.set)
+        over.wait()
+
+    named_badly.__qualname__ = work.__qualname__ = EVIL
+
+    async def misnamed() -> None:
+        trio.lowlevel.current_task().name = EVIL
+        with trio.CancelScope(shield=True):
+            await released.wait()
+
+    async def main() -> TaskTree:
+        timer = asyncio.get_running_loop().call_later(50, named_badly)
+        thread = asyncio.create_task(asyncio.to_thread(work), name=EVIL)
+        with trio.CancelScope() as outer:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(misnamed)
+                await begun.wait()
+                outer.cancel(EVIL)
+                with trio.CancelScope(shield=True):
+                    tree = await look()
+                over.set()
+                released.set()
+        timer.cancel()
+        await aio_as_trio(asyncio.wait)([thread])
+        return tree
+
+    def texts(data: Any) -> list[str]:
+        if isinstance(data, dict):
+            return [text for key, value in data.items() if key != "file" for text in texts(value)]
+        if isinstance(data, list):
+            return [text for value in data for text in texts(value)]
+        return [data] if isinstance(data, str) else []
+
+    tree = hosted_run.trio_run(main)
+    (thread,), (loop,) = tree.threads, tree.loops()
+    reasons = [scope.reason for task in tree.tasks() for scope in task.scopes if scope.reason]
+    named_evil = [thread.name, thread.function, loop.timers[0].function, *reasons, *(task.name for task in tree.tasks())]
+    assert sum("evil" in name for name in named_evil) == 6
+    found = [text for text in texts(dataclasses.asdict(tree)) if "evil" in text]
+    assert all(text.isprintable() for text in found)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .asking import printable
 from .collecting import collect
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _SHOWN = 5
 # Fewer tasks than this that are alike are each shown.
 _MANY_ALIKE = 4
 _STYLES = {"trio": "32", "asyncio": "36", "both": "35", "loop": "1;34", "running": "1;33", "wrong": "1;31", "dim": "2", "bold": "1"}
+_PAINTED = re.compile(rf"(\033\[(?:{'|'.join(['0', *_STYLES.values()])})m)")
 _FLAVOURS = {"trio": "trio task", "asyncio": "asyncio task", "both": "trio and asyncio task"}
 
 
@@ -67,7 +70,12 @@ class _Formatter:
             lines.append(self._paint("wrong", f"these wait for each other: {circle}"))
         if any(not loop.debug for loop in self._tree.loops()):
             lines.append(self._paint("dim", "(debug mode knows more: how old tasks are, where they were made, the last turns)"))
-        return "\n".join(lines or ["nothing runs: no loop of trio_asyncio_compat is open, and this is not inside of trio"]) + "\n"
+        return (
+            "\n".join(
+                map(_safe, lines) if lines else ["nothing runs: no loop of trio_asyncio_compat is open, and this is not inside of trio"]
+            )
+            + "\n"
+        )
 
     # Tasks
 
@@ -228,6 +236,11 @@ def _lines(nodes: list[_Node]) -> Iterator[str]:
         if below:
             below[-1] = (f"{others}└─ ", f"{others}   ", below[-1][2])
         left += reversed(below)
+
+
+def _safe(line: str) -> str:
+    """`line` with nothing but our own colours that is not to be seen: names of files may have anything in them."""
+    return "".join(part if i % 2 else printable(part) for i, part in enumerate(_PAINTED.split(line)))
 
 
 def _same(node: _Node) -> _Node:
