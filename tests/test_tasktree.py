@@ -638,15 +638,23 @@ def test_colour_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.sub(r"\033\[[\d;]*m", "", coloured).splitlines()[0] == plain.splitlines()[0]
 
 
-def test_a_file_that_cannot_take_the_lines_gets_ascii() -> None:
+@pytest.mark.parametrize(
+    ("encoding", "line", "name"),
+    [("ascii", "`- ", "Z\\xfcrich"), ("latin-1", "`- ", "Zürich"), ("cp437", "└─ ", "Zürich"), ("iso8859-5", "`- ", "Z\\xfcrich")],
+)
+def test_a_file_gets_what_its_encoding_has(encoding: str, line: str, name: str) -> None:
     raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding)
 
     async def main() -> None:
-        print_task_tree(io.TextIOWrapper(raw, "ascii", write_through=True))
-        assert "└─ " not in raw.getvalue().decode()
+        task = asyncio.create_task(sleeper(), name="Zürich")
+        print_task_tree(file)
+        task.cancel()
 
     run(main)
-    assert "\n`- " in raw.getvalue().decode()
+    text = raw.getvalue().decode(encoding)
+    assert f"\n{line}" in text
+    assert f"{name} (sleeper)" in text
 
 
 # On a signal

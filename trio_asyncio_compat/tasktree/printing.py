@@ -14,8 +14,9 @@ from .formatting import format_task_tree
 if TYPE_CHECKING:
     from types import FrameType
 
-# For a file that cannot take the lines of the tree.
-_IN_ASCII = str.maketrans("│├└─", "||`-")
+# The lines of the tree, for a file that cannot take them.
+_LINES = "│├└─"
+_IN_ASCII = str.maketrans(_LINES, "||`-")
 _STDERR = 2
 
 
@@ -23,20 +24,23 @@ def print_task_tree(file: TextIO | None = None, *, color: bool | None = None) ->
     """Print the task tree of this moment.
 
     Args:
-        file: where to; by default `sys.stderr`.
+        file: where to; by default `sys.stderr`. Characters that its encoding does not have are escaped.
         color: whether with the colours of a terminal; by default if `file` is one and the environment does not say NO_COLOR.
     """
     out = sys.stderr if file is None else file
     if color is None:
         color = out.isatty() and not os.environ.get("NO_COLOR")
-    text = format_task_tree(color=color)
+    # In one piece, so that what other threads print does not come between.
+    out.write(_encodable(format_task_tree(color=color), getattr(out, "encoding", None) or "utf-8"))
+    out.flush()
+
+
+def _encodable(text: str, encoding: str) -> str:
     try:
-        text.encode(getattr(out, "encoding", None) or "utf-8")
+        _LINES.encode(encoding)
     except UnicodeError:
         text = text.translate(_IN_ASCII)
-    # In one piece, so that what other threads print does not come between.
-    out.write(text)
-    out.flush()
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def print_on_signal(signum: int, file: TextIO | None = None) -> None:
