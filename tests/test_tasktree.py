@@ -618,6 +618,54 @@ def test_many_tasks_that_are_alike_are_one_entry(our_run: Run) -> None:
     assert len(text.splitlines()) < 30
 
 
+async def with_nursery(deadline: float = float("inf")) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope(deadline=trio.current_time() + deadline):
+            nursery.start_soon(wait_for_event)
+            await trio.Event().wait()
+
+
+@pytest.mark.parametrize(("fn", "below"), [(aio_as_trio(sleeper), "asyncio task"), (with_nursery, "trio task")], ids=["calls", "nurseries"])
+def test_many_tasks_that_are_alike_down_to_the_last_below_are_one_entry(
+    fn: Callable[[], Awaitable[None]], below: str, hosted_run: Run
+) -> None:
+    async def main() -> TaskTree:
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(fn, name="one of many")
+            tree = await look()
+            nursery.cancel_scope.cancel()
+        return tree
+
+    text = format_task_tree(hosted_run.trio_run(main))
+    _, _, rest = text.partition("50 trio tasks alike, waiting: one of many, each with the like of this below\n")
+    assert rest.count(f"─ {below} ") == 1
+    assert len(rest.splitlines()) < 12
+
+
+def test_what_is_not_alike_below_is_shown_by_itself(hosted_run: Run) -> None:
+    async def main() -> TaskTree:
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(aio_as_trio(sleeper), name=f"plain {number}")
+            for number in range(6):
+                nursery.start_soon(with_nursery, 50 + number if number < 5 else float("inf"), name=f"nursery {number}")
+            waited_for = asyncio.create_task(sleeper(), name="waited for by two")
+            for number in range(2):
+                nursery.start_soon(aio_as_trio(asyncio.wait), [waited_for], name=f"waits {number}")
+            tree = await look()
+            waited_for.cancel()
+            nursery.cancel_scope.cancel()
+        return tree
+
+    text = format_task_tree(hosted_run.trio_run(main))
+    assert "20 trio tasks alike, waiting: plain 0, plain 1 ... plain 19, each" in text
+    assert "5 trio tasks alike, waiting: nursery 0, nursery 1 ... nursery 4, each" in text
+    assert re.search(r"scope: deadline in (49|50) s to (53|54) s\n", text)
+    assert "trio task nursery 5, waiting" in text
+    assert text.count("waited for by two") == 2
+
+
 def test_colour_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .asking import printable
 from .collecting import collect
+from .likeness import Likeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,6 +61,7 @@ class _Formatter:
             others = (*task.waits_for, task.blocked_by, task.holds_for)
             self._spoken_of |= {number for number in others if number is not None and number not in below}
         self._spoken_of |= {thread.task for thread in tree.threads if thread.task is not None}
+        self._likeness = Likeness(tree, self._spoken_of)
 
     def text(self) -> str:
         """All of it."""
@@ -70,21 +73,18 @@ class _Formatter:
             lines.append(self._paint("wrong", f"these wait for each other: {circle}"))
         if any(not loop.debug for loop in self._tree.loops()):
             lines.append(self._paint("dim", "(debug mode knows more: how old tasks are, where they were made, the last turns)"))
-        return (
-            "\n".join(
-                map(_safe, lines) if lines else ["nothing runs: no loop of trio_asyncio_compat is open, and this is not inside of trio"]
-            )
-            + "\n"
-        )
+        if not lines:
+            lines.append("nothing runs: no loop of trio_asyncio_compat is open, and this is not inside of trio")
+        return "".join(f"{_safe(line)}\n" for line in lines)
 
     # Tasks
 
     def _tasks(self, tasks: list[Task]) -> list[Callable[[], _Node]]:
         """A node for each, or one for many that are alike."""
-        alike: dict[object, list[Task]] = {}
+        alike: dict[int, list[Task]] = {}
         for task in tasks:
             if not task.machinery:
-                alike.setdefault(self._likeness(task), []).append(task)
+                alike.setdefault(self._likeness.kind(task), []).append(task)
         nodes: list[Callable[[], _Node]] = []
         for group in alike.values():
             if len(group) < _MANY_ALIKE:
@@ -93,32 +93,17 @@ class _Formatter:
                 nodes.append(functools.partial(self._many, group))
         return nodes
 
-    def _likeness(self, task: Task) -> object:
-        """Equal for tasks that differ in nothing but their name."""
-        if task.calls or task.nurseries or task.waits_for or task.id in self._spoken_of:
-            return task.id
-        where = tuple((frame.function, frame.file, frame.line) for frame in task.frames)
-        return (
-            task.flavour,
-            task.state,
-            where,
-            task.made_at,
-            task.awaits_made_at,
-            task.cancelling,
-            task.holds,
-            task.holding,
-            tuple(filter(None, map(self._scope, task.scopes))),
-        )
-
     def _many(self, group: list[Task]) -> _Node:
-        node = self._task(group[0])
-        names = [task.name.partition(" (")[0] for task in group]
-        shown = f"{names[0]}, {names[1]} ... {names[-1]}"
-        kind = self._paint(group[0].flavour, f"{_FLAVOURS[group[0].flavour]}s")
-        node.header = f"{len(group):,} {kind} alike, {group[0].state}{_ages(group)}: {shown}"
+        first = group[0]
+        node = self._task(first, group)
+        names = [_name(task).partition(" (")[0] for task in group]
+        shown = f"{names[0]}, {names[1]} ... {names[-1]}" if len({*names}) > 1 else names[0]
+        kind = self._paint(first.flavour, f"{_FLAVOURS[first.flavour]}s")
+        below = ", each with the like of this below" if node.children else ""
+        node.header = f"{len(group):,} {kind} alike, {first.state}{_ages(group)}: {shown}{below}"
         return node
 
-    def _task(self, task: Task) -> _Node:
+    def _task(self, task: Task, alike: list[Task] | None = None) -> _Node:
         number = f" #{task.id}" if task.id in self._spoken_of else ""
         state = self._paint("running", task.state) if task.state == "running" else task.state
         name = self._paint("bold", _name(task)) + ("" if task.holds_for is None else f" for {self._reference(task.holds_for)}")
@@ -133,7 +118,8 @@ class _Formatter:
                 self._paint("wrong", "cancelled by asyncio" + (f" ({task.cancelling} times)" if task.cancelling > 1 else ""))
             )
         if node.details:  # else the scopes are the machinery's
-            node.details += [f"scope: {text}" for text in map(self._scope, task.scopes) if text]
+            scopes = zip(*(each.scopes for each in alike or [task]), strict=True)
+            node.details += [f"scope: {text}" for text in itertools.starmap(self._scope, scopes) if text]
         below = {call.id for call in task.calls}
         node.details += [f"waits for {self._reference(number)}" for number in task.waits_for if number not in below]
         if task.blocked_by is not None:
@@ -152,13 +138,14 @@ class _Formatter:
     def _reference(self, number: int) -> str:
         return f"#{number} {_name(self._by_id[number])}"
 
-    def _scope(self, scope: Scope) -> str:
-        """What is special about a scope; nothing for a plain one."""
+    def _scope(self, scope: Scope, *alike: Scope) -> str:
+        """What is special about a scope; nothing for a plain one. Others that are alike may have other deadlines."""
         parts = []
         if scope.cancelled:
             parts.append(self._paint("wrong", "cancelled" + (f" ({scope.reason})" if scope.reason else "")))
-        if scope.seconds_left is not None:
-            parts.append(f"deadline {_seconds_left(scope.seconds_left)}")
+        deadlines = sorted(each.seconds_left for each in (scope, *alike) if each.seconds_left is not None)
+        if deadlines:
+            parts.append(f"deadline {_range_left(deadlines)}")
         if scope.shielded:
             parts.append("shielded")
         return ", ".join(parts)
@@ -208,7 +195,7 @@ class _Formatter:
     def _calls(self, kind: str, calls: list[Call]) -> str:
         """Calls of one function."""
         times = [call.seconds_left for call in calls if call.seconds_left is not None]
-        when = "" if not times else _seconds_left(times[0]) + (f" to {_number(times[-1])} s" if times[-1] - times[0] > 1 else "")
+        when = _range_left(times) if times else ""
         descriptors = [str(call.descriptor) for call in calls if call.descriptor is not None]
         of = ", ".join(descriptors[:_SHOWN]) + (", ..." if len(descriptors) > _SHOWN else "")
         place = "  " + self._paint("dim", f"{_short(calls[0].file)}:{calls[0].line}") if calls[0].file is not None else ""
@@ -280,6 +267,13 @@ def _duration(seconds: float) -> str:
 
 def _seconds_left(seconds: float) -> str:
     return f"in {_number(seconds)} s" if seconds >= 0 else f"{_number(-seconds)} s ago"
+
+
+def _range_left(times: list[float]) -> str:
+    first, last = times[0], times[-1]
+    if last - first <= 1:
+        return _seconds_left(first)
+    return f"{_seconds_left(first)} to {_seconds_left(last) if first < 0 else f'{_number(last)} s'}"
 
 
 def _number(seconds: float) -> str:
