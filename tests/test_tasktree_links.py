@@ -122,6 +122,32 @@ def test_a_lock_of_trio_that_an_asyncio_block_holds_is_part_of_the_circle(hosted
     assert f" for #{block.id} {block.name}, waiting" in format_task_tree(tree)
 
 
+def test_tasks_that_wait_for_their_owners_word_do_not_wait_for_each_other(our_run: Run) -> None:
+    class Service:
+        def __init__(self) -> None:
+            self.stopped = asyncio.get_running_loop().create_future()
+            self.tasks = [asyncio.create_task(self.work()) for _ in range(3)]
+            for task in self.tasks:
+                task.add_done_callback(self.ended)
+
+        async def work(self) -> None:
+            await asyncio.wait([self.stopped])
+            await self.stopped
+
+        def ended(self, task: asyncio.Task[None]) -> None: ...
+
+    async def main() -> TaskTree:
+        service = Service()
+        tree = await trio_as_aio(look)()
+        service.stopped.set_result(None)
+        await asyncio.wait(service.tasks)
+        return tree
+
+    tree = our_run(main)
+    assert tree.cycles == []
+    assert [task.waits_for for task in tree.tasks() if "Service.work" in task.name] == [[]] * 3
+
+
 # Links of one chain
 
 

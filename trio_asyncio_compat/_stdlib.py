@@ -320,6 +320,11 @@ def callbacks_of(future: asyncio.Future[Any]) -> list[Callable[..., object]]:
     return [callback for callback, _ in future._callbacks or ()]
 
 
+def getters_of(queue: asyncio.Queue[Any]) -> list[asyncio.Future[None]]:
+    """What those wait for who wait for an item of `queue`."""
+    return list(queue._getters)  # type: ignore[attr-defined]
+
+
 # What the classes above must have on every Python, for the test: the loop's hooks and attributes by class.
 _LOOP_NAMES = """
 _check_closed _check_running _check_thread _check_callback _check_signal _check_default_executor _handle_signal _write_to_self

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .._calls import TrioCall
-from .._stdlib import awaited_by_task, callbacks_of
+from .._stdlib import awaited_by_task, callbacks_of, getters_of
 from ..border.asyncio_carrier import AsyncioCarrier
 from ..border.crossing import Manager
 from ..border.trio_carrier import TrioCarrier, _Interrupter
@@ -91,7 +91,9 @@ class Waiting:
             elif is_a(end, asyncio.Task):
                 yield end
             else:
-                following = [each for each in self._resolved_by.get(end, ()) if each not in seen]
+                resolved_by = self._resolved_by.get(end, ())
+                # Who has the same callback as the others is one of them, and they all wait for what their owner is going to say.
+                following = [each for each in resolved_by if each not in seen] if task not in resolved_by else []
                 seen.update(following)
                 left += reversed(following)
 
@@ -121,14 +123,23 @@ def _at_hand(callback: Callable[..., object]) -> list[Any]:
     if is_a(callback, functools.partial):
         values += callback.args
     elif is_a(callback, types.MethodType):
-        values += getattr(callback.__self__, "__dict__", {}).values()
+        values += _attributes_of(callback.__self__)
     elif is_a(callback, types.FunctionType):
-        for cell in callback.__closure__ or ():
+        for name, cell in zip(callback.__code__.co_freevars, callback.__closure__ or (), strict=True):
             try:
                 values.append(cell.cell_contents)
             except ValueError:
-                pass  # empty
+                continue  # empty
+            # A task group of anyio defines its callback in a method.
+            values += _attributes_of(cell.cell_contents) if name == "self" else []
+    if attribute(callback, "__module__") == asyncio.tasks.__name__:
+        # as_completed() puts what has ended into a queue.
+        values += [getter for queue in values if is_a(queue, asyncio.Queue) for getter in getters_of(queue)]
     return values
+
+
+def _attributes_of(owner: object) -> list[Any]:
+    return list(getattr(owner, "__dict__", {}).values())
 
 
 def held_by_carrier(chain: list[types.FrameType]) -> tuple[str, Holding, asyncio.Task[Any] | None] | None:
