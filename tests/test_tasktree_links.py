@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import trio
 
 from trio_asyncio_compat import aio_as_trio, trio_as_aio
-from trio_asyncio_compat.tasktree import TaskTree, format_task_tree
+from trio_asyncio_compat.tasktree import TaskTree, collect, format_task_tree
 
 from .support import Run
 from .test_tasktree import in_nursery, look, named, visible, wait_for_event
@@ -146,6 +148,84 @@ def test_tasks_that_wait_for_their_owners_word_do_not_wait_for_each_other(our_ru
     tree = our_run(main)
     assert tree.cycles == []
     assert [task.waits_for for task in tree.tasks() if "Service.work" in task.name] == [[]] * 3
+
+
+# Threads
+
+
+def at_work() -> tuple[Callable[[], None], threading.Event, trio.Event]:
+    """A function that works until the first event, and tells trio with the second that it does."""
+    over, begun = threading.Event(), trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def work() -> None:
+        token.run_sync_soon(begun.set)
+        over.wait()
+
+    return work, over, begun
+
+
+async def of_trio(work: Callable[[], None]) -> None:
+    await trio.to_thread.run_sync(work)
+
+
+async def of_asyncio(work: Callable[[], None]) -> None:
+    await asyncio.gather(asyncio.get_running_loop().run_in_executor(None, work))
+
+
+async def of_an_executor(work: Callable[[], None]) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+async def of_an_executor_with_timeout(work: Callable[[], None]) -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(executor, work), 60)
+
+
+@pytest.mark.parametrize("fn", [of_trio, of_asyncio, of_an_executor, of_an_executor_with_timeout])
+def test_a_worker_is_linked_to_the_task_that_waits_for_it(fn: Callable[..., Awaitable[None]], hosted_run: Run) -> None:
+    async def main() -> TaskTree:
+        work, over, begun = at_work()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fn if fn is of_trio else aio_as_trio(fn), work, name="who asks")
+            await begun.wait()
+            tree = await look()
+            over.set()
+        return tree
+
+    tree = hosted_run.trio_run(main)
+    (thread,) = tree.threads
+    waits = named(tree, "who asks")
+    assert thread.task == (waits if fn is of_trio else waits.calls[0]).id
+    assert f"for #{thread.task} " in format_task_tree(tree)
+
+
+class ThreadOfProgram(threading.Thread):
+    work: Callable[[], None]
+
+    def run(self) -> None:
+        self.work()
+
+
+@pytest.mark.parametrize(("target", "function"), [(True, "at_work.<locals>.work"), (False, "ThreadOfProgram.run")])
+def test_a_thread_of_the_program_is_shown_while_it_lives(target: bool, function: str, hosted_run: Run) -> None:
+    async def main() -> list[TaskTree]:
+        work, over, begun = at_work()
+        thread = threading.Thread(target=work, name="plain") if target else ThreadOfProgram(name="plain")
+        thread.work = work  # type: ignore[attr-defined]
+        thread.start()
+        await begun.wait()
+        trees = [collect()]
+        over.set()
+        thread.join()
+        return [*trees, collect()]
+
+    working, ended = hosted_run.trio_run(main)
+    (thread,) = working.threads
+    assert (thread.name, thread.function, thread.task) == ("plain", function, None)
+    assert "work" in visible(thread.frames)
+    assert ended.threads == []
 
 
 # Links of one chain

@@ -8,6 +8,7 @@ break, and `tests/test_private_names.py` checks each of them on the running Pyth
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import sys
 from asyncio import base_events, constants, events, format_helpers, selector_events, sslproto, tasks, timeouts, transports, trsock
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import collections
-    import concurrent.futures
     import contextvars
     import socket
     import ssl
@@ -315,8 +315,10 @@ def awaited_by_task(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
     return future
 
 
-def callbacks_of(future: asyncio.Future[Any]) -> list[Callable[..., object]]:
+def callbacks_of(future: asyncio.Future[Any] | concurrent.futures.Future[Any]) -> list[Callable[..., object]]:
     """What is going to be called when `future` is done."""
+    if isinstance(future, concurrent.futures.Future):
+        return list(future._done_callbacks)  # type: ignore[attr-defined]
     return [callback for callback, _ in future._callbacks or ()]
 
 

@@ -73,7 +73,7 @@ class _Collector:
         # The nursery that each stands in, unless it stands below a task that waits for it.
         self._place: dict[int, Nursery] = {}
         self._nursery_of_loop: dict[TrioEventLoop, Nursery] = {}
-        self._threads = ThreadsAtWork(self._stacks)
+        self._threads = ThreadsAtWork(self._stacks, {loop._thread_id for loop in self._loops.values()})
 
     def collect(self) -> TaskTree:
         tree = TaskTree()
@@ -87,8 +87,8 @@ class _Collector:
             self._asyncio_tasks(loop, self._tasks.get(nursery.parent_task))
         self._link()
         # A task that has ended while this was collected has no entry: with another thread's, that may be at any point.
-        waiters = self._waiting.waiter_of_future.items()
-        tree.threads = self._threads.describe({future: self._tasks[task].id for future, task in waiters if task in self._tasks})
+        numbers = {task: entry.id for task, entry in self._tasks.items()}
+        tree.threads = list(self._threads.describe(self._waiting.waiter_of, numbers))
         tree.cycles = cycles(tree.tasks())
         return tree
 

@@ -73,7 +73,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Thread:
-    """A worker thread that is at work."""
+    """A thread at work: a worker's, or one of the program; not one that a trio run is in."""
 
     name: str
     function: str

@@ -40,7 +40,7 @@ class Waiting:
         # By the number of the task that waits for a lock: the trio task that holds it.
         self.holders: dict[int, trio.lowlevel.Task] = {}
         # A task that waits for it, by future.
-        self.waiter_of_future: dict[Any, Any] = {}
+        self._waiter_of: dict[Any, Any] = {}
         # By future: what is going to resolve it.
         self._resolved_by: dict[Any, list[asyncio.Future[Any]]] = {}
         # By trio task: the future it waits for.
@@ -48,12 +48,12 @@ class Waiting:
         for loop in loops:
             for wait in list(loop._waits):
                 self._by_trio[wait._task] = wait._future
-                self.waiter_of_future[wait._future] = wait._task
+                self._waiter_of[wait._future] = wait._task
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 awaited = _awaited(task)
                 if awaited is not None:
-                    self.waiter_of_future[awaited] = task
+                    self._waiter_of[awaited] = task
                 self._note_carrier(task)
             left: list[asyncio.Future[Any]] = [*tasks, *list(loop._calls)]
             while left:
@@ -77,6 +77,18 @@ class Waiting:
         """The future that `task`, of either world, waits for."""
         return _awaited(task) if isinstance(task, asyncio.Task) else self._by_trio.get(task)
 
+    def waiter_of(self, future: Any) -> Any:
+        """A task that waits for `future`, of asyncio or of `concurrent.futures`, or for another that this one is going to resolve."""
+        seen, left = {future}, [future]
+        while left:
+            following = left.pop()
+            if following in self._waiter_of:
+                return self._waiter_of[following]
+            reached = [each for callback in _callbacks(following) for each in _reached(callback) if each not in seen]
+            seen.update(reached)
+            left += reached
+        return None
+
     def awaited_by(self, task: Any) -> Iterator[Any]:
         """The tasks of either world that `task`, which is of either, waits for."""
         future = self.future_of(task)
@@ -98,7 +110,7 @@ class Waiting:
                 left += reversed(following)
 
 
-def _callbacks(future: asyncio.Future[Any]) -> list[Callable[..., object]]:
+def _callbacks(future: Any) -> list[Callable[..., object]]:
     return ask(lambda: callbacks_of(future), [])
 
 
