@@ -236,6 +236,19 @@ def test_a_callback_that_ends_the_loop_cancels_the_block(clean: Records, error: 
     assert steps == ["cancelled"]
 
 
+def test_a_false_exception_comes_out(clean: Records) -> None:
+    class Empty(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    async def main() -> None:
+        async with open_loop():
+            raise Empty
+
+    with pytest.raises(Empty):
+        trio.run(main)
+
+
 def test_a_callback_that_ends_the_loop_resolves_who_waits_for_it(clean: Records) -> None:
     error = SystemExit(3)
     ends: list[BaseException] = []

@@ -347,13 +347,14 @@ def test_what_ends_the_loop_from_a_background_task_comes_out_bare(run: Run, erro
         raise error
 
     async def main() -> None:
-        task = asyncio.create_task(fail())
+        tasks.append(asyncio.create_task(fail()))
         await asyncio.sleep(10)
-        await task
 
+    tasks: list[asyncio.Task[None]] = []
     with pytest.raises(type(error)) as caught:
         run(main)
     assert caught.value is error
+    assert tasks[0].exception() is error
 
 
 def test_a_group_that_the_code_raised_stays_one(run: Run) -> None:

@@ -141,7 +141,8 @@ async def _hosted(
             and how_it_ended(outcome.Error(error), trio.Cancelled) is not Ended.CANCELLED
         ):
             loop.call_exception_handler({"message": "the block of open_loop() raised, while the loop was ending", "exception": error})
-        error = host.crash or error or interrupted
+        # By identity: an exception may be false.
+        error = next((one for one in (host.crash, error, interrupted) if one is not None), None)
         if reports is not None:
             error = reports.joined(error)
         if error is not None:
