@@ -10,6 +10,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -479,6 +480,31 @@ def test_readers_and_what_is_ready_are_listed(our_run: Run) -> None:
     assert [call.function for call in loop.readers] == ["BaseSelectorEventLoop._accept_connection"]
     assert loop.writers == []
     assert [call.function for call in loop.timers] == ["print"]
+
+
+def test_readers_of_the_machinery_say_what_they_are_for(our_run: Run) -> None:
+    async def main() -> TaskTree:
+        here, there = socket.socketpair()
+        with here, there:
+            here.setblocking(False)
+            receives = asyncio.create_task(asyncio.get_running_loop().sock_recv(here, 1))
+            await asyncio.sleep(0)
+            tree = collect()
+            there.send(b"x")
+            await receives
+        return tree
+
+    (reader,) = only_loop(our_run(main)).readers
+    assert (reader.function, reader.file) == ("sock_recv()", None)
+
+
+def test_the_task_that_drives_a_loop_is_called_so(our_run: Run) -> None:
+    async def main() -> TaskTree:
+        return collect()
+
+    tree = our_run(main)
+    tops = [task.name for task in tree.runs[0].tasks if not task.machinery]
+    assert (tops == ["that drives a loop"]) is not only_loop(tree).hosted
 
 
 @pytest.mark.parametrize("start", ["to_thread", "run_in_executor"])

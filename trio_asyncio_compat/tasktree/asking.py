@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    D = TypeVar("D")
     T = TypeVar("T")
 
 _LONGEST_REPR = 100
 _LONGEST_NAME = 300
 
 
-def ask(question: Callable[[], T], default: T) -> T:
-    """What `question()` returns; `default` if it raises anything, even SystemExit or a cancellation."""
+def ask(default: D, function: Callable[..., T], *args: object) -> T | D:
+    """What `function(*args)` returns; `default` if it raises anything, even SystemExit or a cancellation."""
     try:
-        return question()
+        return function(*args)
     except BaseException as exc:
         _let_out_what_a_signal_raises(exc)
         return default
@@ -34,7 +35,11 @@ def attribute(owner: object, name: str, default: Any = None) -> Any:
 
 def result(owner: object, method: str, default: Any) -> Any:
     """What a method without arguments returns, likewise."""
-    return ask(lambda: getattr(owner, method)(), default)
+    try:
+        return getattr(owner, method)()
+    except BaseException as exc:
+        _let_out_what_a_signal_raises(exc)
+        return default
 
 
 def is_a(owner: object, kind: type[T]) -> TypeGuard[T]:
@@ -44,7 +49,7 @@ def is_a(owner: object, kind: type[T]) -> TypeGuard[T]:
 
 def in_words(owner: object) -> str:
     """`repr`, on one line that is not too long."""
-    return _one_line(ask(lambda: repr(owner), None) or object.__repr__(owner), _LONGEST_REPR)
+    return _one_line(ask("", repr, owner) or object.__repr__(owner), _LONGEST_REPR)
 
 
 def as_name(name: object) -> str:

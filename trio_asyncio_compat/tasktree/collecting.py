@@ -25,7 +25,7 @@ from .._task_poller import _Watch
 from .._threads import WORKER
 from .._trio_private import is_scheduled, scopes_around, was_cancelled, why_cancelled
 from ..border.task import FlavourFreeTask
-from .asking import as_name, attribute, is_a, result
+from .asking import as_name, ask, attribute, is_a, result
 from .frames import Stacks, await_chain, described, name_of_task, name_of_trio_task
 from .loops import describe_loop
 from .model import Frame, Nursery, Run, Scope, Task, TaskTree
@@ -324,7 +324,7 @@ def _state_of_asyncio(task: asyncio.Task[Any], running: asyncio.Task[Any] | None
         return "not started"
     if is_a(coroutine, types.GeneratorType) and inspect.getgeneratorstate(coroutine) == inspect.GEN_CREATED:
         return "not started"
-    return "waiting" if awaited_by_task(task) is not None else "ready"
+    return "waiting" if ask(None, awaited_by_task, task) is not None else "ready"
 
 
 def _name_of_asyncio(task: asyncio.Task[Any], frames: list[Frame]) -> str:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
+from .. import _driven
 from .._callers import Caller
 from .._flavour import run_as_asyncio
+from .._processes import Children
+from .._sock_recv import SockRecv
 from ..border.crossing import Crossing
 from ..border.task import FlavourFreeTask
 from .asking import as_name, ask, attribute, in_words, is_a, result
@@ -38,6 +41,8 @@ _WRAPPED = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
 _DRIVERS = {FlavourFreeTask._drive.__code__, Caller._make_calls.__code__}
 # A chain that is longer leads round in a circle: to make a step of it would need as deep a stack.
 _LONGEST_CHAIN = 20_000
+# What callbacks of the machinery are there for.
+_SERVES = {SockRecv._receive.__code__: "sock_recv()", Children._reap.__code__: "the end of a child process"}
 _NOT_THERE = object()
 
 
@@ -139,7 +144,7 @@ def _called_on(frame: types.FrameType) -> str | None:
     owner = frame.f_locals.get("self")
     if owner is None or not _says_something(owner):
         return None
-    if is_a(owner, asyncio.Queue) and (items := ask(owner.qsize, 0)):
+    if is_a(owner, asyncio.Queue) and (items := ask(0, owner.qsize)):
         # Its repr has those of its items, which are the program's, and all of them.
         return (
             f"<{type(owner).__name__} at {id(owner):#x} maxsize={in_words(owner.maxsize)} with {items:,} item{'' if items == 1 else 's'}>"
@@ -166,7 +171,9 @@ def describe_call(callback: Callable[..., object] | None, **more: Any) -> Call:
     name = attribute(callback, "__qualname__")
     name = as_name(name if is_a(name, str) else callback)
     code = code_of(callback)
-    return Call(name, **more) if code is None else Call(name, code.co_filename, code.co_firstlineno, **more)
+    if code is None or code in _SERVES:
+        return Call(name if code is None else _SERVES[code], **more)
+    return Call(name, code.co_filename, code.co_firstlineno, **more)
 
 
 def code_of(function: object) -> types.CodeType | None:
@@ -191,6 +198,8 @@ def name_of_trio_task(task: trio.lowlevel.Task, frames: list[Frame]) -> str:
     package, name = f"{__package__.partition('.')[0]}.", as_name(task.name)
     if not name.startswith(package):
         return name
+    if name.startswith(f"{_driven.__name__}."):
+        return "that drives a loop"
     return next((frame.function for frame in frames if not frame.hidden), name.removeprefix(package))
 
 

@@ -87,7 +87,11 @@ def _is_machinery(work: _Work) -> bool:
     code = code_of(work.function)
     if code is not None and (is_ours(code.co_filename) or code.co_filename.startswith(TRIO) or code.co_filename == _EXECUTOR):
         return True
-    return ask(lambda: bool(work.future.done() and not work.future.cancelled()), False)
+    return ask(False, _has_result, work.future)
+
+
+def _has_result(future: Any) -> bool:
+    return bool(future.done() and not future.cancelled())
 
 
 def _is_trio(frame: types.FrameType) -> bool:

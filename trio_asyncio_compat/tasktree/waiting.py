@@ -58,7 +58,7 @@ class Waiting:
             left: list[asyncio.Future[Any]] = [*tasks, *list(loop._calls)]
             while left:
                 future = left.pop()
-                for callback in _callbacks(future):
+                for callback in ask((), callbacks_of, future):
                     for resolved in _reached(callback):
                         if resolved not in self._resolved_by:
                             # One of gather() or shield(), which may itself be waited for by another.
@@ -84,7 +84,7 @@ class Waiting:
             following = left.pop()
             if following in self._waiter_of:
                 return self._waiter_of[following]
-            reached = [each for callback in _callbacks(following) for each in _reached(callback) if each not in seen]
+            reached = [each for callback in ask((), callbacks_of, following) for each in _reached(callback) if each not in seen]
             seen.update(reached)
             left += reached
         return None
@@ -110,24 +110,20 @@ class Waiting:
                 left += reversed(following)
 
 
-def _callbacks(future: Any) -> list[Callable[..., object]]:
-    return ask(lambda: callbacks_of(future), [])
-
-
 def _reached(callback: Callable[..., object]) -> list[asyncio.Future[Any]]:
     """The futures that a done-callback has at hand."""
-    values: list[Any] = ask(functools.partial(_at_hand, callback), [])
-    return [value for value in values if not issubclass(type(value), (asyncio.Task, TrioCall)) and _is_future(value)]
+    values = ask((), _at_hand, callback)
+    return [value for value in values if not issubclass(type(value), (asyncio.Task, TrioCall)) and ask(False, _is_future, value)]
 
 
 def _is_future(value: object) -> bool:
     # The program may have a kind of its own, which cannot be a key.
-    return ask(lambda: asyncio.isfuture(value) and isinstance(hash(value), int), False)
+    return asyncio.isfuture(value) and isinstance(hash(value), int)
 
 
 def _awaited(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
-    future = ask(lambda: awaited_by_task(task), None)
-    return future if _is_future(future) else None
+    future = ask(None, awaited_by_task, task)
+    return future if ask(False, _is_future, future) else None
 
 
 def _at_hand(callback: Callable[..., object]) -> list[Any]:
