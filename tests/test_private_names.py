@@ -204,6 +204,17 @@ def test_an_exception_of_both_worlds_is_caught_by_the_scope_and_tells_the_same()
     trio.run(main)
 
 
+def test_a_scope_can_be_cancelled_with_all_that_another_cancellation_says() -> None:
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            _trio_private.cancel_scope(scope, "deadline", "a reason", "a task")
+            with pytest.raises(trio.Cancelled) as caught:
+                await trio.lowlevel.checkpoint()
+            assert (caught.value.source, caught.value.reason, caught.value.source_task) == ("deadline", "a reason", "a task")
+
+    trio.run(main)
+
+
 async def _first_trap(task: trio.lowlevel.Task, coroutine: Coroutine[Any, Any, Any]) -> object:
     """Begin `coroutine` in the name of the parked `task`; what it yields."""
     me = _trio_private.hide_current_task()

@@ -221,3 +221,43 @@ def test_a_reason_survives_the_way_there_and_back(hosted_run: Run) -> None:
     hosted_run.trio_run(main)
     assert len(reasons) == 1
     assert "the user went away" in reasons[0]
+
+
+async def asyncio_calls_deeper(depth: int, seen: list[trio.Cancelled]) -> None:
+    await trio_as_aio(trio_calls_deeper)(depth, seen)
+
+
+async def trio_calls_deeper(depth: int, seen: list[trio.Cancelled]) -> None:
+    try:
+        await (trio.sleep_forever() if depth == 0 else aio_as_trio(asyncio_calls_deeper)(depth - 1, seen))
+    except trio.Cancelled as exc:
+        seen.append(exc)
+        raise
+
+
+@pytest.mark.parametrize("reason", [None, 'it\'s "over"'])
+def test_however_often_it_crosses_a_cancellation_says_the_same(hosted_run: Run, reason: str | None) -> None:
+    seen: list[trio.Cancelled] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio_calls_deeper, 8, seen)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel(reason)
+
+    hosted_run.trio_run(main)
+    assert len(seen) == 9
+    assert len({(exc.source, exc.reason, exc.source_task) for exc in seen}) == 1
+    assert seen[0].source == "explicit"
+    assert seen[0].reason == reason
+
+
+def test_a_deadline_is_the_reason_on_the_other_side_of_two_crossings(hosted_run: Run) -> None:
+    seen: list[trio.Cancelled] = []
+
+    async def main() -> None:
+        with trio.move_on_after(0):
+            await trio_calls_deeper(1, seen)
+
+    hosted_run.trio_run(main)
+    assert [str(exc) for exc in seen] == ["cancelled due to deadline"] * 2

@@ -16,6 +16,7 @@ import outcome
 import trio
 
 from .border.cancellation import seen_by_asyncio
+from .border.reasons import cancel_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -48,7 +49,7 @@ class TrioFuture(asyncio.Future[Any]):
         if self.done():
             return False
         self.asked = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-        self.scope.cancel(None if msg is None else str(msg))
+        cancel_for(self.scope, msg)
         return True
 
     def succeed(self, value: object) -> None:

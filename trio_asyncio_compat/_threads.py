@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
+from .border.reasons import reason_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -97,7 +99,7 @@ def _set_exception(future: asyncio.Future[Any], exc: BaseException) -> None:
         exc = error
     elif isinstance(exc, trio.Cancelled):
         # It waited in trio, and the loop has ended: for asyncio a cancellation, too.
-        future.cancel(str(exc))
+        future.cancel(reason_of(exc))
         return
     elif type(exc) is concurrent.futures.CancelledError:
         # The function waited for a concurrent future; asyncio hands its cancellation on as its own kind.

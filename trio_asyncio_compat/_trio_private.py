@@ -1,8 +1,8 @@
 """The private names of trio that this package uses, and nothing else.
 
 Callers are `_flavour.py` (which code is running here), `_fork.py` (a forked child), `_left_run.py`, `_interrupts.py`, for flavour-free code
-`border/task.py` and `border/cancellation.py`, `border/trio_carrier.py`, and `tasktree/` and `_slowness.py`, which only look. Everything
-else in the package goes through trio's public API.
+`border/task.py` and `border/cancellation.py`, `border/reasons.py`, `border/trio_carrier.py`, and `tasktree/` and `_slowness.py`, which
+only look. Everything else in the package goes through trio's public API.
 `tests/test_private_names.py` fails when trio changes one of these.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import outcome
 import trio
+from trio._core._run import CancelReason
 from trio._core._traps import CancelShieldedCheckpoint, WaitTaskRescheduled
 
 try:
@@ -23,8 +24,12 @@ except ImportError:  # trio before 0.32 keeps it in the run module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
+    from trio._core._exceptions import CancelReasonLiteral
     from trio._core._run import CancelStatus
+
+    CancelSource: TypeAlias = CancelReasonLiteral
 
 T = TypeVar("T")
 
@@ -154,6 +159,11 @@ def is_innermost(scope: trio.CancelScope, task: trio.lowlevel.Task) -> bool:
     """Whether `scope` is the innermost that `task` is in: it can be left without leaving one that stands inside of it."""
     status: CancelStatus | None = task._cancel_status
     return status is not None and status._scope is scope
+
+
+def cancel_scope(scope: trio.CancelScope, source: CancelSource, reason: str | None, source_task: str | None) -> None:
+    """`scope.cancel(reason)`, when it is another one's cancellation, which came from somewhere else, that reaches `scope`."""
+    scope._cancel(CancelReason(source=source, reason=reason, source_task=source_task))
 
 
 # What a picture of the tasks tells besides (`tasktree/`).

@@ -14,7 +14,8 @@ import outcome
 import trio
 
 from ._trio_private import is_cancelled
-from .border.cancellation import reason_of, seen_by_trio
+from .border.cancellation import seen_by_trio
+from .border.reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

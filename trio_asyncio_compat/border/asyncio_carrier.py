@@ -13,6 +13,7 @@ from .cancellation import interrupt_later, seen_by_trio
 from .carrier import Block, Carrier
 from .contexts import Follower
 from .crossing import Manager
+from .reasons import cancel_for, message_of, reason_of
 from .task import wait_here
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ class AsyncioBlock(Block):
         self.loop = loop
         scope = trio.CancelScope()
         self._scope: trio.CancelScope | None = scope
-        self._manager = Manager(side, make, lambda exc: scope.cancel(str(exc) or "asyncio has cancelled the task of a context manager"))
+        otherwise = "asyncio has cancelled the task of a context manager"
+        self._manager = Manager(side, make, lambda exc: cancel_for(scope, message_of(exc), otherwise))
         self._carrier = AsyncioCarrier(loop, self._manager)
         self._inside = False
 
@@ -257,9 +259,9 @@ class AsyncioBlock(Block):
                 await asyncio.sleep(0)
             except asyncio.CancelledError as exc:
                 return await manager.exit(exc)
-            return await manager.exit(asyncio.CancelledError(str(cancelled)))
+            return await manager.exit(asyncio.CancelledError(reason_of(cancelled)))
 
-        self._carrier.interrupt(str(cancelled))
+        self._carrier.interrupt(reason_of(cancelled))
         result = await outcome.acapture(self._leave_undisturbed, leave)
         if isinstance(result, outcome.Value):
             return bool(result.value)

@@ -21,6 +21,7 @@ import outcome
 import trio
 
 from .._trio_private import Derivable, new_cancelled
+from .reasons import reason_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -121,7 +122,7 @@ def seen_by_asyncio(result: Outcome, asked: asyncio.CancelledError | None) -> Ou
         return result
     seen = TO_TRIO[asked is not None, how_it_ended(result, trio.Cancelled)]
     if seen is Seen.CANCELLED:
-        return outcome.Error(asked or asyncio.CancelledError(str(result.error)))
+        return outcome.Error(asked or asyncio.CancelledError(reason_of(result.error)))
     if seen is Seen.ERRORS and isinstance(result.error, BaseExceptionGroup):
         _, rest = result.error.split(trio.Cancelled)
         if rest is not None:
@@ -143,13 +144,8 @@ def in_both_worlds(error: trio.Cancelled) -> CancelledInBothWorlds:
         return error
     both = new_cancelled(CancelledInBothWorlds, error)
     # As asyncio has it: the message is the argument.
-    both.args = (str(error),)
+    both.args = (reason_of(error),)
     return both
-
-
-def reason_of(asked: BaseException | None) -> str:
-    """Why trio wants to cancel, in words, for the message of asyncio's CancelledError."""
-    return "KeyboardInterrupt" if isinstance(asked, KeyboardInterrupt) else str(asked)
 
 
 def interrupt_later(asked: BaseException | None) -> None:

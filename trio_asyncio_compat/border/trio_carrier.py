@@ -15,6 +15,7 @@ from .cancellation import seen_by_asyncio
 from .carrier import Block, Carrier
 from .contexts import Follower
 from .crossing import Manager
+from .reasons import cancel_for, message_of, reason_of
 
 if TYPE_CHECKING:
     import types
@@ -226,7 +227,7 @@ class _Interrupter:
     def _tell(self) -> None:
         if self._inside and not self._told and self._interruption is not None:
             self._told = True
-            self._task.cancel(str(self._interruption))
+            self._task.cancel(reason_of(self._interruption))
 
     def leave(self) -> bool:
         """Whether the block was cancelled by this, and by nobody else. What comes after is no interruption of the block any more."""
@@ -302,7 +303,7 @@ class TrioBlock(Block):
             # With its drive, and has closed the manager then.
             return False
         if cancelled is not None:
-            self._carrier.scope.cancel(str(cancelled) or "asyncio has cancelled the block of a context manager")
+            cancel_for(self._carrier.scope, message_of(cancelled), "asyncio has cancelled the block of a context manager")
         manager, carrier = self._manager, self._carrier
 
         async def leave() -> bool:
