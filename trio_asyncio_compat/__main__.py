@@ -224,7 +224,7 @@ def _without_our_frames(hook: Callable[..., object], *, as_module: bool) -> Call
             # A syntax error has no frame of the program.
             trace = _linked(before + [entry for entry in entries[ours:] if not _is_of_package(entry)])
         for other in _behind(exc):
-            other.__traceback__ = _linked([entry for entry in _entries(other.__traceback__) if not _is_of_package(entry)])
+            other.with_traceback(_linked([entry for entry in _entries(other.__traceback__) if not _is_of_package(entry)]))
         hook(kind, exc.with_traceback(trace), trace)
 
     return excepthook

@@ -21,6 +21,7 @@ from ._wrong_flavour import explain
 from .border.cancellation import Ended, how_it_ended
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from ._interrupts import InterruptGuard
@@ -62,7 +63,8 @@ def open_loop(
         SystemExit, KeyboardInterrupt: raised by an asyncio callback or task. The block is cancelled.
         RuntimeError: not inside of trio.
     """
-    return _Protected(_hosted(debug, task_factory, poller, slice_length, strict))
+    unchanged: list[BaseException] = []
+    return _Protected(_hosted(debug, task_factory, poller, slice_length, strict, unchanged), unchanged)
 
 
 class _Protected(contextlib.AbstractAsyncContextManager["TrioEventLoop", "bool | None"]):
@@ -71,10 +73,14 @@ class _Protected(contextlib.AbstractAsyncContextManager["TrioEventLoop", "bool |
     Those of `contextlib` are code like any other: a KeyboardInterrupt on the way into the generator would leave it unfinished, and
     the run would wait for its nursery for ever. On leaving, Python may also raise it in the program's frame, between the making of the
     coroutine here and its first step, which then never comes: so from the one to the other the guard has Ctrl-C wait for a checkpoint.
+
+    An exception that comes out as it went in comes in `unchanged`: raised through `contextlib` it would have its traceback set, which it
+    may refuse (a frozen dataclass), and then the refusal would be raised in its place.
     """
 
-    def __init__(self, manager: contextlib.AbstractAsyncContextManager[TrioEventLoop, bool | None]) -> None:
+    def __init__(self, manager: contextlib.AbstractAsyncContextManager[TrioEventLoop, bool | None], unchanged: list[BaseException]) -> None:
         self._manager = manager
+        self._unchanged = unchanged
         self._guard: InterruptGuard | None = None
 
     @trio.lowlevel.enable_ki_protection
@@ -84,22 +90,37 @@ class _Protected(contextlib.AbstractAsyncContextManager["TrioEventLoop", "bool |
         return loop
 
     @trio.lowlevel.enable_ki_protection
-    def __aexit__(self, *exc_info: Any) -> Coroutine[Any, Any, bool | None]:
+    def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None
+    ) -> Coroutine[Any, Any, bool | None]:
         if self._guard is not None:
             self._guard.waits_for_checkpoint = True
-        return self._leave(*exc_info)
+        return self._leave(kind, exc, trace)
 
     @trio.lowlevel.enable_ki_protection
-    async def _leave(self, *exc_info: Any) -> bool | None:
+    async def _leave(self, kind: type[BaseException] | None, exc: BaseException | None, trace: types.TracebackType | None) -> bool | None:
         if self._guard is not None:
             self._guard.waits_for_checkpoint = False
-        return await self._manager.__aexit__(*exc_info)
+        try:
+            swallowed = await self._manager.__aexit__(kind, exc, trace)
+            if not self._unchanged:
+                return swallowed
+            BaseException.with_traceback(self._unchanged.pop(), trace)
+            return False
+        finally:
+            # The error keeps this frame.
+            del exc, trace
 
 
 @contextlib.asynccontextmanager
 @trio.lowlevel.enable_ki_protection
 async def _hosted(
-    debug: bool | None, task_factory: Any, poller: Literal["nested", "task"] | None, slice_length: float, strict: bool
+    debug: bool | None,
+    task_factory: Any,
+    poller: Literal["nested", "task"] | None,
+    slice_length: float,
+    strict: bool,
+    unchanged: list[BaseException],
 ) -> AsyncIterator[TrioEventLoop]:
     if not trio.lowlevel.in_trio_task():
         raise RuntimeError("open_loop() works inside of trio: call it in a function that trio.run() runs, or use trio_asyncio_compat.run()")
@@ -112,6 +133,7 @@ async def _hosted(
     if reports is not None:
         reports.watch(loop)
     error: BaseException | None = None
+    of_block: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             with (
@@ -142,21 +164,24 @@ async def _hosted(
         ):
             loop.call_exception_handler({"message": "the block of open_loop() raised, while the loop was ending", "exception": error})
         # By identity: an exception may be false.
-        error = next((one for one in (host.crash, error, interrupted) if one is not None), None)
+        of_block, error = error, next((one for one in (host.crash, error, interrupted) if one is not None), None)
         if reports is not None:
             error = reports.joined(error)
         if error is not None:
             explain(error)
             tidy(error)
-            context = error.__context__
-            try:
-                raise error
-            finally:
-                # Python takes what ended the block for its context.
-                error.__context__ = context
-                del context
+            if error is of_block:
+                unchanged.append(error)
+            else:
+                context = error.__context__
+                try:
+                    raise error
+                finally:
+                    # Python takes what ended the block for its context. Past an exception's own `__setattr__`, which may refuse.
+                    BaseException.__setattr__(error, "__context__", context)
+                    del context
     finally:
-        del error
+        del error, of_block
 
 
 class _Host:
@@ -266,7 +291,8 @@ def run(
         raise TypeError(f"run() takes an async function or a coroutine object, not {fn!r}")
 
     async def main() -> T:
-        with fail_on_hang(deadlock_after):
+        # None of contextlib's if there is nothing to look for: see `_Protected`.
+        with contextlib.nullcontext() if deadlock_after is None else fail_on_hang(deadlock_after):
             async with open_loop(debug=debug):
                 result: T = await (aio_as_trio(fn) if inspect.iscoroutine(fn) else allow_asyncio(fn, *args))
         return result

@@ -14,6 +14,8 @@ import os
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from ._notes import add_note
+
 if TYPE_CHECKING:
     from ._loop import TrioEventLoop
 
@@ -59,9 +61,7 @@ class StrictReports:
         if not isinstance(error, BaseException):
             error = UnhandledError(message)
         self._errors[id(error)] = error
-        # It may refuse notes.
-        with contextlib.suppress(Exception):
-            error.add_note("\n".join([str(message), *_described(context)]))
+        add_note(error, "\n".join([str(message), *_described(context)]))
 
 
 def _described(context: dict[str, Any]) -> list[str]:

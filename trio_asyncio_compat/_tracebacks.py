@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
+from ._notes import add_note
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -35,6 +37,14 @@ def tidy(error: BaseException) -> None:
 
     Cancellations are left as they are: they are many, and nobody reads them.
     """
+    try:
+        _tidy(error)
+    except Exception:
+        # An exception of the program that does not let itself be looked at. It is not to be replaced by another.
+        pass
+
+
+def _tidy(error: BaseException) -> None:
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -44,7 +54,7 @@ def tidy(error: BaseException) -> None:
         seen.add(id(exc))
         crossings = _tidy_one(exc.__traceback__)
         if crossings:
-            exc.add_note(f"It crossed {', then '.join(reversed(crossings))}.")
+            add_note(exc, f"It crossed {', then '.join(reversed(crossings))}.")
         left += [exc.__cause__, exc.__context__]
         if isinstance(exc, BaseExceptionGroup):
             left += exc.exceptions

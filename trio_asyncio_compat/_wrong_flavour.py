@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._notes import add_note
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,8 +24,6 @@ _NO_TASK = ("should be used inside a task", "cannot determine the parent task")
 _ENTERING = ("__enter__", "__aenter__")
 # What the two raise. Not a class derived from one of these: that is the program's.
 _KINDS = (RuntimeError, TypeError)
-# Errors that `explain` may have something to say about.
-EXPLAINED = (*_KINDS, BaseExceptionGroup)
 
 
 def explain(error: BaseException) -> None:
@@ -42,7 +42,7 @@ def explain(error: BaseException) -> None:
             elif type(one) in _KINDS and not getattr(one, "__notes__", None):
                 note = _note(one)
                 if note is not None:
-                    one.add_note(note)
+                    add_note(one, note)
 
 
 def _note(error: BaseException) -> str | None:

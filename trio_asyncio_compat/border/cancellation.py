@@ -156,6 +156,7 @@ def interrupt_later(asked: BaseException | None) -> None:
 
 def without_context(error: BaseException) -> BaseException:
     """`error`, shown without the callee's cancellation that it stands for."""
-    error.__cause__ = None
-    error.__suppress_context__ = True
+    # Past an exception's own `__setattr__`, which may refuse (a frozen dataclass).
+    BaseException.__setattr__(error, "__cause__", None)
+    BaseException.__setattr__(error, "__suppress_context__", True)
     return error
