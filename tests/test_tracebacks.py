@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -15,6 +17,9 @@ import trio.testing
 from trio_asyncio_compat import aio_as_trio, open_loop, run, trio_as_aio
 
 from .support import Run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 HERE = Path(__file__)
 
@@ -54,25 +59,30 @@ def test_the_two_halves_of_a_traceback_stand_next_to_each_other(hosted_run: Run)
     assert functions(caught.value) == ["calls_all", "asyncio_calls_trio", "trio_calls_asyncio", "fails_in_asyncio"]
 
 
-def test_a_note_says_where_the_error_crossed_from_the_inside_out(hosted_run: Run) -> None:
+def notes(error: BaseException) -> list[str]:
+    """Without the places."""
+    return [note.partition(" (")[0] for note in error.__notes__]
+
+
+def test_notes_say_where_the_error_crossed_from_the_inside_out(hosted_run: Run) -> None:
     with pytest.raises(ValueError) as caught:
         hosted_run.trio_run(calls_all)
-    (note,) = caught.value.__notes__
-    parts = note.removeprefix("It crossed ").split(", then ")
-    assert [part.partition(" (")[0] for part in parts] == [
-        "from asyncio to trio in trio_calls_asyncio",
-        "from trio to asyncio in asyncio_calls_trio",
-        "from asyncio to trio in calls_all",
+    assert notes(caught.value) == [
+        "It crossed from asyncio to trio in trio_calls_asyncio",
+        "It crossed from trio to asyncio in asyncio_calls_trio",
+        "It crossed from asyncio to trio in calls_all",
     ]
-    assert f"({HERE}:" in parts[0]
+    assert f"({HERE}:{trio_calls_asyncio.__code__.co_firstlineno + 1})" in caught.value.__notes__[0]
 
 
 def test_an_error_that_leaves_a_driven_loop_is_tidied_too(our_run: Run) -> None:
     with pytest.raises(ValueError) as caught:
         our_run(asyncio_calls_trio)
     assert functions(caught.value) == ["asyncio_calls_trio", "trio_calls_asyncio", "fails_in_asyncio"]
-    (note,) = caught.value.__notes__
-    assert note.startswith("It crossed from asyncio to trio in trio_calls_asyncio (")
+    assert notes(caught.value)[:2] == [
+        "It crossed from asyncio to trio in trio_calls_asyncio",
+        "It crossed from trio to asyncio in asyncio_calls_trio",
+    ]
 
 
 def test_an_error_that_is_only_reported_is_tidied_too(our_run: Run) -> None:
@@ -131,15 +141,125 @@ def test_an_error_that_crossed_nothing_gets_no_note(hosted_run: Run) -> None:
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_an_error_that_is_dealt_with_inside_is_left_alone(hosted_run: Run) -> None:
-    async def main() -> ValueError:
-        with pytest.raises(ValueError) as caught:
-            await calls_all()
-        return caught.value
+def test_an_error_that_the_program_catches_and_logs_is_tidied_where_it_crosses(hosted_run: Run) -> None:
+    logged: list[str] = []
 
-    error = hosted_run.trio_run(main)
-    assert not hasattr(error, "__notes__")
-    assert "?" in functions(error)
+    async def in_trio() -> None:
+        try:
+            await aio_as_trio(asyncio_calls_trio)()
+        except ValueError:
+            logged.append(traceback.format_exc())
+
+    async def in_asyncio() -> None:
+        try:
+            await trio_as_aio(trio_calls_asyncio)()
+        except ValueError:
+            logged.append(traceback.format_exc())
+        await trio_as_aio(in_trio)()
+
+    async def main() -> None:
+        await aio_as_trio(in_asyncio)()
+
+    hosted_run.trio_run(main)
+    assert [text.count("  File ") for text in logged] == [3, 4]
+    assert [text.count(f'  File "{HERE}"') for text in logged] == [3, 4]
+    assert [text.count("It crossed ") for text in logged] == [2, 3]
+
+
+def test_in_groups_too_an_error_of_a_task_begins_with_the_programs_code(hosted_run: Run) -> None:
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(trio_as_aio(trio_calls_asyncio)())
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(aio_as_trio(group))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        hosted_run.trio_run(main)
+    (of_nursery,) = caught.value.exceptions
+    assert traceback.extract_tb(of_nursery.__traceback__)[0].name == "group"
+    assert notes(of_nursery) == ["It crossed from asyncio to trio at the beginning of a task."]
+    assert isinstance(of_nursery, ExceptionGroup)
+    (of_group,) = of_nursery.exceptions
+    assert [frame.name for frame in traceback.extract_tb(of_group.__traceback__)] == ["trio_calls_asyncio", "fails_in_asyncio"]
+    assert notes(of_group) == [
+        "It crossed from asyncio to trio in trio_calls_asyncio",
+        "It crossed from trio to asyncio at the beginning of a task.",
+    ]
+
+
+def test_an_error_of_a_task_that_nobody_retrieves_begins_with_the_programs_code(our_run: Run) -> None:
+    errors: list[BaseException] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context["exception"]))
+        task = asyncio.create_task(trio_as_aio(trio_calls_asyncio)())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+
+    our_run(main)
+    assert [frame.name for frame in traceback.extract_tb(errors[0].__traceback__)] == ["trio_calls_asyncio", "fails_in_asyncio"]
+
+
+@contextlib.asynccontextmanager
+async def fails_on_leaving() -> AsyncIterator[None]:
+    yield
+    await fails_in_asyncio()
+
+
+async def fails_on_iterating() -> AsyncIterator[None]:
+    yield
+    await fails_in_asyncio()
+
+
+def test_managers_iterators_and_awaitables_are_tidied_where_they_cross(hosted_run: Run) -> None:
+    async def managers() -> None:
+        async with aio_as_trio(fails_on_leaving)():
+            pass
+
+    async def iterators() -> None:
+        async for _ in aio_as_trio(fails_on_iterating)():
+            pass
+
+    async def awaitables() -> None:
+        await aio_as_trio(fails_in_asyncio())
+
+    async def futures() -> None:
+        await aio_as_trio(asyncio.ensure_future(fails_in_asyncio()))
+
+    async def functions_that_return_awaitables() -> None:
+        await aio_as_trio(asyncio.gather)(fails_in_asyncio())
+
+    async def main() -> None:
+        for fails in (managers, iterators, awaitables, futures, functions_that_return_awaitables):
+            with pytest.raises(ValueError) as caught:
+                await fails()
+            names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__) if frame.name != "__aexit__"]
+            assert names[1:] in (
+                [fails.__name__, "fails_in_asyncio"],
+                [fails.__name__, "fails_on_leaving", "fails_in_asyncio"],
+                [fails.__name__, "fails_on_iterating", "fails_in_asyncio"],
+            )
+            assert notes(caught.value) == [f"It crossed from asyncio to trio in {fails.__qualname__}"]
+
+    hosted_run.trio_run(main)
+
+
+def test_an_error_that_is_raised_again_and_again_has_each_note_once(hosted_run: Run) -> None:
+    error = ValueError("the only one")
+
+    async def fails() -> None:
+        raise error
+
+    async def main() -> None:
+        await aio_as_trio(fails)()
+
+    for _ in range(3):
+        with pytest.raises(ValueError):
+            hosted_run.trio_run(main)
+    assert notes(error) == [f"It crossed from asyncio to trio in {main.__qualname__}"]
 
 
 def test_an_error_of_the_package_itself_shows_where_it_was_raised() -> None:
@@ -150,6 +270,17 @@ def test_an_error_of_the_package_itself_shows_where_it_was_raised() -> None:
     with pytest.raises(TypeError) as caught:
         trio.run(main)
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "cross"
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_an_error_of_the_adapter_has_crossed_nothing() -> None:
+    async def main() -> None:
+        await aio_as_trio(fails_in_asyncio)()
+
+    with pytest.raises(RuntimeError, match="open_loop") as caught:
+        trio.run(main)
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "loop_of_trio_code"
+    assert not hasattr(caught.value, "__notes__")
 
 
 @pytest.mark.parametrize("name", ["_calls", "_waiting", "border.crossing", "border.task", "border.to_asyncio", "border.to_trio"])

@@ -164,7 +164,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
             error = context.get("exception")
             if isinstance(error, BaseException):
                 explain(error)
-                tidy(error)
+                tidy(error, reported=True)
             forget_machinery(context.get("source_traceback"))
         super().call_exception_handler(context)
 

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from ._calls import TrioCall
+from ._tracebacks import ERRORS, TO_TRIO, arrived
 from ._waiting import wait_for_future
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ class TrioAsyncioMethods:
 
     async def run_aio_future(self: Any, future: asyncio.Future[T]) -> T:
         """`run_aio_future(future)`. Trio-flavoured."""
-        return await wait_for_future(self, future)
+        try:
+            return await wait_for_future(self, future)
+        except ERRORS as exc:
+            arrived(exc, TO_TRIO)
+            raise
 
     async def run_aio_coroutine(self: Any, coro: Awaitable[T]) -> T:
         """`await aio_as_trio(coro)` on this loop. Trio-flavoured."""

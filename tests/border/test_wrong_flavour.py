@@ -171,7 +171,8 @@ def test_an_adapter_that_is_given_what_is_of_its_own_world(clean: Records) -> No
         async with open_loop():
             with pytest.raises(RuntimeError) as caught:
                 await aio_as_trio(trio.sleep)(0)
-            (note,) = caught.value.__notes__
+            note, crossing = caught.value.__notes__
+            assert crossing.startswith("It crossed from asyncio to trio in ")
             assert note.startswith("trio.sleep() is trio-flavoured, and asyncio itself was given it. Await it directly in trio code")
 
     trio.run(main)

@@ -20,6 +20,7 @@ import outcome
 import trio
 
 from .._origins import here
+from .._tracebacks import ERRORS, arrived
 from .carrier import Subject
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Side(abc.ABC):
 
     # Of the adapter, for error messages.
     name: str
+    # Of an error that comes from there, for its note.
+    direction: str
 
     @abc.abstractmethod
     def function(
@@ -179,7 +182,11 @@ class Crossing(Coroutine[Any, Any, Any]):
         if any(task is here for task, _ in self._blocks):
             raise RuntimeError(f"{self!r} is entered already by this task")
         block = self._side.block(self._make, self._loop)
-        entered = await block.enter(scoped=not _is_plain_generator(sys._getframe(1)))
+        try:
+            entered = await block.enter(scoped=not _is_plain_generator(sys._getframe(1)))
+        except ERRORS as error:
+            arrived(error, self._side.direction)
+            raise
         self._blocks.append((here, block))
         return entered
 
@@ -202,6 +209,9 @@ class Crossing(Coroutine[Any, Any, Any]):
         block.loop._guard.waits_for_checkpoint = False
         try:
             return await block.exit(kind, exc, trace)
+        except ERRORS as error:
+            arrived(error, self._side.direction)
+            raise
         finally:
             # The exception keeps this frame.
             del block, exc, trace
@@ -256,27 +266,34 @@ class Iteration(AsyncGenerator[Any, Any]):
         carrier, iterator = self._carrier, self._iterator
         try:
             return await carrier.call(lambda: iterator.step(method, args))
+        except ERRORS as error:
+            arrived(error, self._side.direction)
+            raise
         finally:
             # What is settled already is the result of the next step.
             self._ended = carrier.over and carrier.settled is None
 
-    async def __anext__(self) -> Any:
-        return await self._step("__anext__")
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
+        return self._step("__anext__")
 
-    async def asend(self, value: Any) -> Any:
+    def asend(self, value: Any) -> Coroutine[Any, Any, Any]:
         """See `agen.asend`; AttributeError if the iterator has none."""
-        return await self._step("asend", value)
+        return self._step("asend", value)
 
-    async def athrow(self, *exc: Any) -> Any:
+    def athrow(self, *exc: Any) -> Coroutine[Any, Any, Any]:
         """See `agen.athrow`; AttributeError if the iterator has none."""
-        return await self._step("athrow", *exc)
+        return self._step("athrow", *exc)
 
     async def aclose(self) -> None:
         """Close the iterator on its own side, and wait for that."""
         if self._carrier is not None and not self._ended:
             # Refused while it is busy: it is then not closed.
             self._ended = not self._carrier.busy
-            await self._carrier.call(self._iterator.abandon, last=True)
+            try:
+                await self._carrier.call(self._iterator.abandon, last=True)
+            except ERRORS as error:
+                arrived(error, self._side.direction)
+                raise
         self._ended = True
 
     def __del__(self) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from .._loop import TrioEventLoop
 from .._stdlib import get_running_loop
+from .._tracebacks import ERRORS, TO_TRIO, arrived
 from .._waiting import wait_for_future
 from .task import wait_here
 from .to_asyncio import aio_as_trio
@@ -60,7 +61,11 @@ async def run_aio_future(future: asyncio.Future[T]) -> T:
     loop = future.get_loop()
     if not isinstance(loop, TrioEventLoop):
         raise TypeError(f"run_aio_future() waits for futures of loops that run on trio, and {future!r} belongs to {loop!r}")
-    return await wait_for_future(loop, future, wait_here)
+    try:
+        return await wait_for_future(loop, future, wait_here)
+    except ERRORS as exc:
+        arrived(exc, TO_TRIO)
+        raise
 
 
 async def run_aio_coroutine(coro: Awaitable[T]) -> T:

@@ -12,9 +12,9 @@ import trio
 
 from .._flavour import run_as_asyncio
 from .._stdlib import get_running_loop
+from .._tracebacks import ERRORS, TO_TRIO, arrived
 from .._trio_private import is_cancelled
 from .._waiting import wait_for_future
-from .._wrong_flavour import EXPLAINED, explain
 from .asyncio_carrier import AsyncioBlock, AsyncioCarrier
 from .contexts import carry
 from .crossing import Side, close_coroutines, cross
@@ -92,6 +92,7 @@ asyncio_as_trio = aio_as_trio
 
 class _ToAsyncio(Side):
     name = "aio_as_trio"
+    direction = TO_TRIO
 
     def function(
         self, function: Callable[..., Coroutine[Any, Any, Any]], loop: TrioEventLoop | None
@@ -101,8 +102,8 @@ class _ToAsyncio(Side):
         async def crossed(*args: Any, **kwargs: Any) -> Any:
             try:
                 return await _run_task(function(*args, **kwargs), loop)
-            except EXPLAINED as exc:
-                explain(exc)
+            except ERRORS as exc:
+                arrived(exc, TO_TRIO)
                 raise
 
         return crossed
@@ -116,13 +117,17 @@ class _ToAsyncio(Side):
             loop._calls_to_asyncio += 1
             # Not kept here: what it raises keeps this frame.
             future, awaitable = [awaitable], None
-            return await wait_for_future(loop, future.pop(), wait_here)
+            try:
+                return await wait_for_future(loop, future.pop(), wait_here)
+            except ERRORS as exc:
+                arrived(exc, TO_TRIO)
+                raise
         coroutine = [awaitable if inspect.iscoroutine(awaitable) else _as_coroutine(awaitable)]
         del awaitable
         try:
             return await _run_task(coroutine.pop(), loop)
-        except EXPLAINED as exc:
-            explain(exc)
+        except ERRORS as exc:
+            arrived(exc, TO_TRIO)
             raise
 
     @trio.lowlevel.enable_ki_protection
@@ -135,7 +140,11 @@ class _ToAsyncio(Side):
         made = [run_as_asyncio(loop, make)]
         if not inspect.isawaitable(made[0]):
             raise TypeError(f"aio_as_trio() was given {made[0]!r}, which cannot be awaited. If it is a result, call without aio_as_trio()")
-        return await self.wait(made.pop(), loop)
+        try:
+            return await self.wait(made.pop(), loop)
+        except ERRORS as exc:
+            arrived(exc, TO_TRIO)
+            raise
 
     def block(self, make: Make, loop: TrioEventLoop | None) -> AsyncioBlock:
         return AsyncioBlock(self, make, loop or loop_of_trio_code("aio_as_trio()"))
@@ -212,6 +221,10 @@ async def gather(*aws: Awaitable[Any], return_exceptions: bool = False) -> list[
     Raises RuntimeError where no loop is open.
     """
     if trio.lowlevel.in_trio_task() or get_running_loop() is None:
-        results: list[Any] = await SIDE.call(functools.partial(asyncio.gather, *aws, return_exceptions=return_exceptions), None)
+        try:
+            results: list[Any] = await SIDE.call(functools.partial(asyncio.gather, *aws, return_exceptions=return_exceptions), None)
+        except ERRORS as exc:
+            arrived(exc, TO_TRIO)
+            raise
         return results
     return await asyncio.gather(*aws, return_exceptions=return_exceptions)

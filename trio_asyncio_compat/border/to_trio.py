@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, overload
 
 from .._calls import name_of
-from .._wrong_flavour import EXPLAINED, explain
+from .._tracebacks import ERRORS, TO_ASYNCIO, arrived
 from .crossing import Side, close_coroutines, cross
 from .here import loop_of_asyncio_code
 from .trio_carrier import TrioBlock, TrioCarrier
@@ -84,6 +84,7 @@ trio_as_asyncio = trio_as_aio
 
 class _ToTrio(Side):
     name = "trio_as_aio"
+    direction = TO_ASYNCIO
 
     def function(
         self, function: Callable[..., Coroutine[Any, Any, Any]], loop: TrioEventLoop | None
@@ -94,8 +95,8 @@ class _ToTrio(Side):
         async def crossed(*args: Any, **kwargs: Any) -> Any:
             try:
                 return await _begin(function(*args, **kwargs), name, loop)
-            except EXPLAINED as exc:
-                explain(exc)
+            except ERRORS as exc:
+                arrived(exc, TO_ASYNCIO)
                 raise
 
         return crossed
@@ -104,8 +105,8 @@ class _ToTrio(Side):
         coroutine = awaitable if inspect.iscoroutine(awaitable) else _as_coroutine(awaitable)
         try:
             return await _begin(coroutine, getattr(awaitable, "__qualname__", None) or repr(awaitable), loop)
-        except EXPLAINED as exc:
-            explain(exc)
+        except ERRORS as exc:
+            arrived(exc, TO_ASYNCIO)
             raise
 
     async def call(self, make: Make, loop: TrioEventLoop | None) -> Any:
@@ -122,8 +123,8 @@ class _ToTrio(Side):
             raise
         try:
             return await loop._call_trio_now(call(), name_of(make))
-        except EXPLAINED as exc:
-            explain(exc)
+        except ERRORS as exc:
+            arrived(exc, TO_ASYNCIO)
             raise
 
     def block(self, make: Make, loop: TrioEventLoop | None) -> TrioBlock:
