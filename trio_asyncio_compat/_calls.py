@@ -16,7 +16,7 @@ import outcome
 import trio
 
 from .border.cancellation import seen_by_asyncio
-from .border.reasons import cancel_for
+from .border.canceller import cancel_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -49,7 +49,7 @@ class TrioFuture(asyncio.Future[Any]):
         if self.done():
             return False
         self.asked = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-        cancel_for(self.scope, msg)
+        cancel_call(self.scope, self, msg)
         return True
 
     def succeed(self, value: object) -> None:

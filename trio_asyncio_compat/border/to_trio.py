@@ -67,7 +67,7 @@ def trio_as_aio(target: Any, /, *, loop: TrioEventLoop | None = None) -> Any:
 
     A call is one trio task in the loop's nursery, in a copy of the caller's context; so is a context manager from its entry to its exit,
     and an iterator for its whole life: what these set in their context variables, and the caller in its own, is seen by both. If the
-    asyncio task that awaits a call is cancelled, the trio task's scope is, with asyncio's message as the reason, and waited for:
+    asyncio task that awaits a call is cancelled, the trio task's scope is, with a reason that has asyncio's message, and waited for:
     `asyncio.CancelledError` is raised only if trio's code ended cancelled; a result or an error that came late counts. If trio
     cancels the task of a context manager (a scope's time is over, a task of a nursery has crashed), the block is cancelled, and the
     manager decides what comes of it; if asyncio cancels the block, CancelledError comes out of it, not a nursery's group. An

@@ -12,10 +12,11 @@ import trio
 from .._calls import TrioFuture
 from .._trio_private import is_innermost
 from .cancellation import seen_by_asyncio
+from .canceller import in_words
 from .carrier import Block, Carrier
 from .contexts import Follower
 from .crossing import Manager
-from .reasons import cancel_for, message_of, reason_of
+from .reasons import Reason, cancel_for, message_of, reason_of
 
 if TYPE_CHECKING:
     import types
@@ -303,7 +304,8 @@ class TrioBlock(Block):
             # With its drive, and has closed the manager then.
             return False
         if cancelled is not None:
-            cancel_for(self._carrier.scope, message_of(cancelled), "asyncio has cancelled the block of a context manager")
+            message = message_of(cancelled)
+            cancel_for(self._carrier.scope, message if isinstance(message, Reason) else in_words(asyncio.current_task(), message))
         manager, carrier = self._manager, self._carrier
 
         async def leave() -> bool:
