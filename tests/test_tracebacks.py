@@ -383,6 +383,19 @@ def test_however_often_it_crosses_a_cancellation_says_the_same(hosted_run: Run, 
     assert seen[0].reason == reason
 
 
+def test_calls_as_deep_as_they_can_be_made_are_all_cancelled(hosted_run: Run) -> None:
+    seen: list[trio.Cancelled] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio_calls_deeper, 200, seen)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    hosted_run.trio_run(main)
+    assert len(seen) == 201
+
+
 def test_a_deadline_is_the_reason_on_the_other_side_of_two_crossings(hosted_run: Run) -> None:
     seen: list[trio.Cancelled] = []
 

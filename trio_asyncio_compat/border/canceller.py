@@ -7,7 +7,10 @@ there. Asked by `_calls.py` at that moment, and by `trio_carrier.py`. Costs noth
 from __future__ import annotations
 
 import asyncio
+import collections
+import functools
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ from .reasons import Reason, cancel_for, message_of, text_of
 
 if TYPE_CHECKING:
     import types
+    from collections.abc import Callable
 
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 _TIMEOUTS = asyncio.Timeout.__aenter__.__code__.co_filename
@@ -35,7 +39,7 @@ def cancel_call(scope: trio.CancelScope, call: asyncio.Future[Any], message: obj
     if message is None and isinstance(handled, asyncio.CancelledError) and isinstance(message_of(handled), Reason):
         message = message_of(handled)
     if isinstance(message, Reason):
-        cancel_for(scope, message)
+        _in_turn(functools.partial(cancel_for, scope, message))
         return
     try:
         task = _task_that_awaits(call)
@@ -46,9 +50,32 @@ def cancel_call(scope: trio.CancelScope, call: asyncio.Future[Any], message: obj
         # Something of the program that does not let itself be shown. The cancellation is not to be lost by that.
         reason, asking = "asyncio has cancelled this call", None
     if asking is None:
-        scope.cancel(reason)
+        _in_turn(functools.partial(scope.cancel, reason))
     else:
-        cancel_scope(scope, "explicit", reason, asking)
+        _in_turn(functools.partial(cancel_scope, scope, "explicit", reason, asking))
+
+
+class _Waiting(threading.local):
+    """What is to be cancelled in this thread once what is being cancelled has been; None if nothing is."""
+
+    cancels: collections.deque[Callable[[], None]] | None = None
+
+
+_waiting = _Waiting()
+
+
+def _in_turn(cancel: Callable[[], None]) -> None:
+    """Call `cancel`. What that cancels may have called trio in its turn, and so on: one after the other, and not one inside of the other,
+    which would end in a RecursionError half-way, with calls that never hear of it."""
+    if _waiting.cancels is not None:
+        _waiting.cancels.append(cancel)
+        return
+    cancels = _waiting.cancels = collections.deque([cancel])
+    try:
+        while cancels:
+            cancels.popleft()()
+    finally:
+        _waiting.cancels = None
 
 
 def in_words(task: asyncio.Task[Any] | None, message: object) -> str:
