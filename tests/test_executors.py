@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import functools
 import multiprocessing
 import os
 import socket
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -420,7 +422,60 @@ def test_names_are_resolved(run: Run) -> None:
     run(main)
 
 
-def test_a_custom_resolver_of_trio_is_used(hosted_run: Run) -> None:
+async def connect(loop: asyncio.AbstractEventLoop) -> str:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "localhost", 0, family=socket.AF_INET)
+    _, writer = await asyncio.open_connection("localhost", server.sockets[0].getsockname()[1], family=socket.AF_INET)
+    peer: str = writer.get_extra_info("peername")[0]
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+    return peer
+
+
+async def look_up_address(loop: asyncio.AbstractEventLoop) -> str:
+    infos = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+    return str(infos[0][4][0])
+
+
+async def look_up_name(loop: asyncio.AbstractEventLoop) -> str:
+    return (await loop.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST))[0]
+
+
+@pytest.mark.parametrize("look_up", [connect, look_up_address, look_up_name])
+def test_a_look_up_that_a_drive_has_not_seen_the_end_of_ends_in_the_next(
+    sync_run: Run, monkeypatch: pytest.MonkeyPatch, look_up: Callable[[asyncio.AbstractEventLoop], Awaitable[str]]
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def wait_and_call(function: Callable[..., Any], *args: Any) -> Any:
+        begun.set()
+        gate.wait()
+        return function(*args)
+
+    async def begin() -> asyncio.Future[str]:
+        task = asyncio.ensure_future(look_up(loop))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        return task
+
+    async def end(task: asyncio.Future[str]) -> str:
+        gate.set()
+        return await task
+
+    for name in ("getaddrinfo", "getnameinfo"):
+        monkeypatch.setattr(socket, name, functools.partial(wait_and_call, getattr(socket, name)))
+    try:
+        with asyncio.Runner(loop_factory=sync_run.new_loop) as runner:
+            loop = runner.get_loop()
+            task = runner.run(begin())
+            assert not task.done()
+            assert runner.run(end(task)) == "127.0.0.1"
+    finally:
+        gate.set()
+
+
+def test_a_custom_resolver_of_trio_is_used(our_run: Run) -> None:
     class Resolver(trio.abc.HostnameResolver):
         async def getaddrinfo(self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
             await trio.sleep(0)
@@ -432,10 +487,10 @@ def test_a_custom_resolver_of_trio_is_used(hosted_run: Run) -> None:
     async def main() -> None:
         trio.socket.set_custom_hostname_resolver(Resolver())
         loop = asyncio.get_running_loop()
-        assert (await aio_as_trio(loop.getaddrinfo)("name.example", 7))[0][4] == ("192.0.2.1", 7)
-        assert await aio_as_trio(loop.getnameinfo)(("192.0.2.1", 7)) == ("name.example", "service")
+        assert (await loop.getaddrinfo("name.example", 7))[0][4] == ("192.0.2.1", 7)
+        assert await loop.getnameinfo(("192.0.2.1", 7)) == ("name.example", "service")
 
-    hosted_run.trio_run(main)
+    our_run(main)
 
 
 def test_cancelling_a_resolution_returns_at_once(hosted_run: Run) -> None:

@@ -69,7 +69,9 @@ class Executors(Crossings):
             warnings.warn(f"The executor did not finishing joining its threads within {timeout} seconds.", RuntimeWarning, stacklevel=2)
 
     async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> list[Any]:
-        """`trio.socket.getaddrinfo`, with trio's custom resolver if one is set; cancellation returns at once."""
+        """As `socket.getaddrinfo`, in another thread; cancellation returns at once. See `_asks_trio`."""
+        if not self._asks_trio():
+            return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
         if not self._debug:
             infos: list[Any] = await self._call_trio(trio.socket.getaddrinfo, host, port, family, type, proto, flags)
             return infos
@@ -82,5 +84,21 @@ class Executors(Crossings):
         return infos
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
-        """`trio.socket.getnameinfo`."""
+        """As `socket.getnameinfo`, in another thread. See `_asks_trio`."""
+        if not self._asks_trio():
+            return await super().getnameinfo(sockaddr, flags)
         return await self._call_trio(trio.socket.getnameinfo, sockaddr, flags)
+
+    def _asks_trio(self) -> bool:
+        """Whether names are looked up by trio: in a hosted loop, or where trio has a resolver of the program's. In a driven one it is
+        asyncio's way: a call of trio ends with the drive, and who waits for a name may wait until the next."""
+        return self._hosted or _has_resolver()
+
+
+def _has_resolver() -> bool:
+    """Whether the program has set one for this run of trio, which tells it only to who sets another."""
+    if not trio.lowlevel.in_trio_run():
+        return False
+    resolver = trio.socket.set_custom_hostname_resolver(None)
+    trio.socket.set_custom_hostname_resolver(resolver)
+    return resolver is not None

@@ -13,7 +13,6 @@ import sys
 _WAKEUP = (
     "mocks asyncio.unix_events.signal to see set_wakeup_fd() called; the wakeup descriptor is trio's, and our handlers are set elsewhere"
 )
-_SOCKET = "mocks the socket module inside asyncio.base_events to answer getaddrinfo(); names are resolved by trio.socket"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +26,6 @@ class Entry:
 
 
 _SIGNALS = "test_unix_events.SelectorEventLoopSignalTests."
-_BASE = "test_base_events.BaseEventLoopWithSelectorTests."
 
 ENTRIES = [
     Entry(_SIGNALS + "test_add_signal_handler_setup_error", _WAKEUP),
@@ -40,8 +38,6 @@ ENTRIES = [
     Entry(_SIGNALS + "test_remove_signal_handler_error2", _WAKEUP),
     Entry(_SIGNALS + "test_close", _WAKEUP),
     Entry(_SIGNALS + "test_close_on_finalizing", _WAKEUP),
-    Entry(_BASE + "test_create_connection_bluetooth", _SOCKET),
-    Entry(_BASE + "test_create_datagram_endpoint_no_addrinfo", _SOCKET),
     Entry(
         "test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher",
         "mocks a child watcher that says it is not active; our loop uses no child watcher, so nothing has to be activated",
