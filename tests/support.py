@@ -158,11 +158,12 @@ def state_of_thread() -> dict[str, object]:
         "sniffio": sniffio.thread_local.name,
         "in trio": trio.lowlevel.in_trio_run(),
         "origin tracking": sys.get_coroutine_origin_tracking_depth(),
-        "wakeup descriptor": _wakeup_fd(),
+        "wakeup descriptor": wakeup_fd(),
     }
 
 
-def _wakeup_fd() -> int:
+def wakeup_fd() -> int:
+    """The descriptor to which Python writes the numbers of signals; -1 for none."""
     fd = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(fd)
     return fd

@@ -8,8 +8,10 @@ import os
 import signal
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ import trio
 
 from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop, trio_as_aio
 
-from .support import Records, Run
+from .support import Records, Run, wakeup_fd
 
 USR1, USR2 = signal.SIGUSR1, signal.SIGUSR2
 
@@ -268,6 +270,198 @@ def test_handlers_of_the_python_kind_still_work(run: Run) -> None:
         run(main)
     finally:
         signal.signal(USR2, before)
+
+
+# Beside handlers of Python's that the program sets
+
+
+@contextmanager
+def pythons_handler(sig: int, handler: Callable[[int, Any], object] = lambda signum, frame: None) -> Iterator[None]:
+    before = signal.signal(sig, handler)
+    try:
+        yield
+    finally:
+        signal.signal(sig, before)
+
+
+async def turns(seen: list[Any], number: int) -> list[Any]:
+    """Wait until so many have been seen, and for more that should not come; return what there is, and forget it."""
+    while len(seen) < number:
+        await asyncio.sleep(0.0001)
+    for _ in range(10):
+        await asyncio.sleep(0.0001)
+    found = list(seen)
+    seen.clear()
+    return found
+
+
+def test_the_callback_runs_beside_a_handler_that_the_program_has_set_in_its_place(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[str] = []
+        loop.add_signal_handler(USR1, seen.append, "loop")
+        # As a server does it while it serves.
+        with pythons_handler(USR1, lambda signum, frame: seen.append("python")):
+            send(USR1)
+            assert await turns(seen, 2) == ["python", "loop"]
+            loop.call_later(0.001, threading.Timer(0.001, send, (USR1,)).start)
+            assert await turns(seen, 2) == ["python", "loop"]
+            # Not read yet when the loop's own is back.
+            signal.raise_signal(USR1)
+        signal.raise_signal(USR1)
+        assert await turns(seen, 3) == ["python", "loop", "loop"]
+        send(USR1)
+        assert await turns(seen, 1) == ["loop"]
+        loop.remove_signal_handler(USR1)
+
+    run(main)
+
+
+def test_the_callback_runs_once_for_each_signal(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[int] = []
+        loop.add_signal_handler(USR1, seen.append, 1)
+        loop.add_signal_handler(USR2, seen.append, 2)
+        for number in range(100):
+            for sig in (USR1, USR2, USR1):
+                signal.raise_signal(sig)
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+        assert sorted(await turns(seen, 300)) == [1] * 200 + [2] * 100
+        loop.remove_signal_handler(USR1)
+        loop.remove_signal_handler(USR2)
+
+    run(main)
+
+
+def test_it_does_so_in_a_later_drive(sync_run: Run) -> None:
+    async def drive() -> list[str]:
+        with pythons_handler(USR1):
+            send(USR1)
+            return await turns(seen, 1)
+
+    seen: list[str] = []
+    with asyncio.Runner(loop_factory=sync_run.new_loop) as runner:
+        runner.get_loop().add_signal_handler(USR1, seen.append, "loop")
+        assert [runner.run(drive()) for _ in range(3)] == [["loop"]] * 3
+
+
+def test_a_signal_is_told_to_each_loop_with_a_handler_for_it(hosted_run: Run) -> None:
+    async def main() -> None:
+        outer = asyncio.get_running_loop()
+        outer.add_signal_handler(USR1, seen.append, "outer")
+        async with open_loop(poller=hosted_run.poller) as inner:
+            inner.add_signal_handler(USR1, seen.append, "inner")
+            await sent_and_seen(2)
+            with pythons_handler(USR1):
+                await sent_and_seen(2)
+        await sent_and_seen(1)
+
+    async def sent_and_seen(number: int) -> None:
+        send(USR1)
+        while len(seen) < number:
+            await trio.sleep(0.0001)
+        assert sorted(seen) == ["inner", "outer"][-number:]
+        seen.clear()
+
+    seen: list[str] = []
+    hosted_run.trio_run(main)
+    assert signal.getsignal(USR1) == signal.SIG_DFL
+
+
+def test_a_loop_in_another_thread_is_told_too(our_run: Run) -> None:
+    other = TrioEventLoop(poller=our_run.poller)
+    done: asyncio.Future[str] = other.create_future()
+    other.add_signal_handler(USR1, done.set_result, "told")
+    thread = threading.Thread(target=other.run_until_complete, args=(done,))
+    thread.start()
+
+    async def main() -> None:
+        asyncio.get_running_loop().add_signal_handler(USR2, print)
+        with pythons_handler(USR1):
+            send(USR1)
+            await asyncio.to_thread(thread.join)
+
+    our_run(main)
+    assert done.result() == "told"
+    other.close()
+
+
+def test_a_signal_that_no_pipe_could_hold_is_handled(our_run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[int] = []
+        loop.add_signal_handler(USR1, seen.append, 1)
+        loop.add_signal_handler(USR2, seen.append, 2)
+        with pythons_handler(USR1):
+            for _ in range(70_000):
+                signal.raise_signal(USR1)
+        signal.raise_signal(USR2)
+        while 2 not in seen:
+            await asyncio.sleep(0)
+        assert seen.count(2) == 1
+        loop.remove_signal_handler(USR1)
+        loop.remove_signal_handler(USR2)
+
+    our_run(main)
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_signal_of_a_forked_child_is_not_the_parents(our_run: Run, in_thread: bool) -> None:
+    def fork() -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if not pid:
+            signal.raise_signal(USR1)
+            os._exit(3)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    async def main() -> None:
+        seen: list[str] = []
+        asyncio.get_running_loop().add_signal_handler(USR1, seen.append, "the child's")
+        with pythons_handler(USR1):
+            assert (await asyncio.to_thread(fork) if in_thread else fork()) == 3
+            assert await turns(seen, 0) == []
+
+    our_run(main)
+
+
+def test_ctrl_c_in_another_thread_wakes_trio_when_the_loop_has_been_stopped(hosted_run: Run) -> None:
+    async def main() -> None:
+        async with open_loop(poller=hosted_run.poller) as loop:
+            loop.add_signal_handler(USR1, print)
+            await loop.stop().wait()
+            thread.start()
+            await trio.sleep_forever()
+
+    thread = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    thread.join()
+
+
+@pytest.mark.parametrize("set_one", [False, True])
+def test_the_wakeup_descriptor_is_trios_afterwards_or_the_programs(clean: Records, set_one: bool) -> None:
+    async def main() -> None:
+        trios = wakeup_fd()
+        async with open_loop() as loop:
+            assert wakeup_fd() == trios
+            loop.add_signal_handler(USR1, print)
+            assert wakeup_fd() not in (-1, trios)
+            if set_one:
+                signal.set_wakeup_fd(writer)
+        assert wakeup_fd() == (writer if set_one else trios)
+        signal.set_wakeup_fd(trios)
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        trio.run(main)
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 # Ctrl-C

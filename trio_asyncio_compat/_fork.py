@@ -20,6 +20,7 @@ from . import _current_loop
 from ._interrupts import GuardedHandler, unguarded
 from ._threads import forget_workers
 from ._trio_private import forget_run, is_interrupt_handler
+from ._wakeup import WAKEUP
 
 
 @functools.cache
@@ -31,6 +32,7 @@ def register() -> None:
 
 def _after_in_child() -> None:
     forget_workers()
+    WAKEUP.forget()
     if not trio.lowlevel.in_trio_run():
         return
     forget_run()

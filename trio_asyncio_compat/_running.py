@@ -14,6 +14,7 @@ import trio
 
 from . import _current_loop, _fork
 from ._callers import Callers
+from ._wakeup import WAKEUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,9 +59,11 @@ def serving(loop: TrioEventLoop, nursery: trio.Nursery, *, abandon_threads: bool
     loop._pump.start_watching(nursery)
     _current_loop.enter(loop, nursery)
     loop._watch_trio(loop._debug)
+    loop._hold_wakeup()
     try:
         yield callers
     finally:
+        WAKEUP.release(loop)
         loop._watch_trio(False)
         _current_loop.leave(nursery)
         loop._pump.stop_watching()

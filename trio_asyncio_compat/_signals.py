@@ -1,22 +1,21 @@
-"""Signal handlers of the loop: `add_signal_handler` and `remove_signal_handler`.
-
-The standard library has the signal's number written to the loop's pipe by `signal.set_wakeup_fd`. That descriptor belongs to trio, so
-here a handler at Python's level queues the callback; Python runs such handlers only in the main thread, between two
-bytecodes.
-"""
+"""Signal handlers of the loop: `add_signal_handler` and `remove_signal_handler`. How their signals are noticed is in `_wakeup.py`."""
 
 from __future__ import annotations
 
 import errno
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ._stdlib import Handle, SelectorLoop
+from ._wakeup import WAKEUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+    import trio
 
     from ._interrupts import InterruptGuard
     from ._processes import Children
@@ -24,16 +23,12 @@ if TYPE_CHECKING:
     SystemHandler = Callable[[int, FrameType | None], Any] | int | None
 
 
-def install(sig: int, queue: Callable[[int], None]) -> None:
-    """Have `queue(sig)` called when the signal arrives.
+def install(sig: int) -> None:
+    """Have the loops told when the signal arrives.
 
     Raises RuntimeError outside of the main thread, or for a signal that cannot be caught.
     """
-
-    def handler(signum: int, frame: FrameType | None) -> None:
-        queue(signum)
-
-    _set(sig, handler)
+    _set(sig, WAKEUP.handler)
     if hasattr(signal, "siginterrupt"):
         # Let system calls restart, to limit EINTR. `signal.signal` has just switched that off.
         signal.siginterrupt(sig, False)
@@ -59,13 +54,15 @@ class SignalHandlers(SelectorLoop):
     """`add_signal_handler` and `remove_signal_handler`. A base of `TrioEventLoop`."""
 
     _children: Children
+    _nursery: trio.Nursery | None
     _guard: InterruptGuard
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:  # type: ignore[override]
         """Run `callback(*args)` in the loop when signal `sig` arrives; a second registration replaces the first.
 
-        Main thread only, else RuntimeError. Raises ValueError for a number that is no signal, RuntimeError for one that cannot be caught,
-        TypeError for a coroutine function.
+        While a loop with handlers runs in the main thread, it runs also if the program has put another handler of Python's in the place
+        of the loop's. Main thread only, else RuntimeError. Raises ValueError for a number that is no signal, RuntimeError for one that
+        cannot be caught, TypeError for a coroutine function.
         """
         if sys.platform == "win32":
             super().add_signal_handler(sig, callback, *args)
@@ -75,17 +72,24 @@ class SignalHandlers(SelectorLoop):
         self._check_closed()
         before = self._signal_handlers.get(sig)
         self._signal_handlers[sig] = Handle(callback, args, self)
+        WAKEUP.add(self)
         try:
-            install(sig, self._handle_signal)
+            install(sig)
         except BaseException:
             if before is None:
                 del self._signal_handlers[sig]
             else:
                 self._signal_handlers[sig] = before
             raise
+        self._hold_wakeup()
+
+    def _hold_wakeup(self) -> None:
+        """Have the process's wakeup descriptor for as long as the loop runs: called when it begins to, and with each handler."""
+        if self._nursery is not None and self._signal_handlers and threading.current_thread() is threading.main_thread():
+            WAKEUP.hold(self)
 
     def _handle_signal(self, sig: int) -> None:
-        if sys.platform != "win32" and sig == signal.SIGCHLD:
+        if sys.platform != "win32" and sig == signal.SIGCHLD and sig in self._signal_handlers:
             self._add_callback_signalsafe(Handle(self._children.reap_ended, (), self))
         super()._handle_signal(sig)
 
@@ -96,5 +100,6 @@ class SignalHandlers(SelectorLoop):
         self._check_signal(sig)
         if self._signal_handlers.pop(sig, None) is None:
             return False
-        restore(sig, self._guard.handler)
+        if not WAKEUP.others_with(sig, self):
+            restore(sig, self._guard.handler)
         return True

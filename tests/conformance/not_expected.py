@@ -11,7 +11,7 @@ import fnmatch
 import sys
 
 _WAKEUP = (
-    "mocks asyncio.unix_events.signal to see set_wakeup_fd() called; the wakeup descriptor is trio's, and our handlers are set elsewhere"
+    "mocks asyncio.unix_events.signal to see set_wakeup_fd() called; we call it when the loop runs, and our handlers are set elsewhere"
 )
 
 
