@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import unittest
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -216,6 +217,26 @@ def test_close_is_idempotent_and_final(sync_run: Run) -> None:
 
 def test_a_loop_that_never_ran_can_be_closed(sync_run: Run) -> None:
     sync_run.new_loop().close()
+
+
+def test_a_closed_loop_keeps_nothing_of_its_callbacks_and_timers(sync_run: Run) -> None:
+    class Held:
+        def method(self) -> None:
+            """Never called."""
+
+    loop = sync_run.new_loop()
+    held = [Held() for _ in range(5)]
+    kept = [weakref.ref(one) for one in held]
+    loop.call_soon(held[0].method)
+    # Two of one deadline, and one that is cancelled.
+    timers = [loop.call_at(loop.time() + 100, held[1].method), loop.call_later(1000, held[4].method)]
+    timers += [loop.call_at(timers[0].when(), held[2].method), loop.call_later(200, held[3].method)]
+    timers[-1].cancel()
+    loop.close()
+    timers[1].cancel()
+    del held, timers
+    gc.collect()
+    assert [ref() for ref in kept] == [None] * 5
 
 
 def test_close_while_running_is_refused(run: Run) -> None:

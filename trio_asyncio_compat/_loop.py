@@ -205,6 +205,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
             for sig in list(self._signal_handlers):
                 self.remove_signal_handler(sig)
         super().close()
+        self._scheduler.forget_all()
         if self._workers is not None:
             self._workers.close()
         self._close_files()

@@ -179,6 +179,13 @@ class Scheduler:
             self.cancelled -= 1
         return timer._cancelled
 
+    def forget_all(self) -> None:
+        """The loop is closed: what its callbacks and timers hold is let go."""
+        self.ready.clear()
+        self.deadlines.clear()
+        self.by_deadline.clear()
+        self.scheduled = self.cancelled = 0
+
     def next_deadline(self) -> float:
         """When the earliest timer is due, in seconds on the loop's clock; infinity if there is none."""
         if self.cancelled:
