@@ -451,6 +451,8 @@ def test_tasks_of_both_worlds_have_an_age_and_a_place(our_run: Run) -> None:
     async def main() -> TaskTree:
         task = asyncio.create_task(sleeper(), name="asyncio's")  # made here
         other = asyncio.create_task(trio_as_aio(waits_for_event)(), name="trio's")
+        # Both have begun.
+        await trio_as_aio(trio.testing.wait_all_tasks_blocked)()
         await asyncio.sleep(0.02)
         tree = await trio_as_aio(look)()
         task.cancel()

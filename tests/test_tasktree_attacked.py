@@ -194,6 +194,10 @@ async def everything(debug: bool) -> None:
             nursery.start_soon(allow_asyncio, of_both)
 
 
+# How often a picture is taken.
+ENOUGH = 150
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_signal_may_come_between_any_two_lines_of_anything(debug: bool, clean: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     """While loops of all kinds are opened, work and close: a timer of the system interrupts at another point each time."""
@@ -208,7 +212,8 @@ def test_a_signal_may_come_between_any_two_lines_of_anything(debug: bool, clean:
             errors.append(exc)
         looks += 1
         # Not at once, and not always at the same point of what runs then.
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0001 + 0.00013 * (looks % 17))
+        if looks < ENOUGH:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0.0001 + 0.00013 * (looks % 17))
 
     reported = sys.unraisablehook
 
@@ -221,7 +226,7 @@ def test_a_signal_may_come_between_any_two_lines_of_anything(debug: bool, clean:
     before = signal.signal(signal.SIGVTALRM, handle)
     signal.setitimer(signal.ITIMER_VIRTUAL, 0.0001)
     try:
-        while looks < 150:
+        while looks < ENOUGH:
             trio.run(everything, debug)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -247,7 +252,7 @@ def test_another_thread_may_look_while_loops_come_and_go(debug: bool, clean: Rec
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        while looks < 150:
+        while looks < ENOUGH:
             trio.run(everything, debug)
     finally:
         over.set()
