@@ -66,7 +66,9 @@ def printable(text: str) -> str:
 
 def _one_line(text: str, longest: int) -> str:
     # Not more of it than can matter, and not with methods of its own.
-    text = printable(" ".join(str.__str__(text)[: 10 * longest].split()))
+    text = str.__str__(text)[: 10 * longest]
+    if not text.isprintable():
+        text = printable(" ".join(text.split()))
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
