@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import re
 import signal
@@ -120,6 +121,21 @@ def test_an_object_may_raise_anything(error: type[BaseException], our_run: Run) 
     assert [timer.function[: timer.function.index(" at 0x")] for timer in loop.timers if "Raises" in timer.function] == [
         f"<{__name__}.Raises object"
     ]
+
+
+def test_a_manager_that_does_not_know_whether_it_is_true(hosted_run: Run) -> None:
+    class Manager(contextlib.AbstractAsyncContextManager[None]):
+        def __bool__(self) -> bool:
+            raise SystemExit
+
+        async def __aexit__(self, *exc: object) -> None: ...
+
+    async def main() -> TaskTree:
+        async with aio_as_trio(Manager()):
+            return await look()
+
+    (carrier,) = [task for task in hosted_run.trio_run(main).tasks() if task.holds]
+    assert carrier.holds is not None and carrier.holds.startswith(f"<{__name__}.test_a_manager")
 
 
 def test_a_chain_that_never_ends(our_run: Run) -> None:

@@ -159,7 +159,7 @@ def held_by_carrier(chain: list[types.FrameType]) -> tuple[str, Holding, asyncio
         manager = None if phase is None else frame.f_locals.get("manager")
         if phase is not None and manager is not None:
             return in_words(manager), phase, None
-    held = attribute(subject, "_manager") or attribute(subject, "_iterator")
+    held = attribute(subject, "_manager", attribute(subject, "_iterator"))
     if held is None:
         return None
     interrupter = attribute(attribute(subject, "_interrupt_block"), "__self__")
