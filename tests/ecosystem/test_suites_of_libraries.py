@@ -21,6 +21,7 @@ class Suite(NamedTuple):
     at_least: int
     options: tuple[str, ...] = ()
     tests: tuple[str, ...] = ("tests",)
+    slow: bool = False
 
 
 SUITES = [
@@ -33,12 +34,12 @@ SUITES = [
         300,
         ("-k", "asyncio and not uvloop"),
         tuple(f"tests/{name}" for name in ("test_taskgroups.py", "test_synchronization.py", "test_subprocesses.py", "streams")),
+        slow=True,
     ),
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+@pytest.mark.parametrize("suite", [pytest.param(suite, id=suite.name, marks=[pytest.mark.slow] * suite.slow) for suite in SUITES])
 def test_suite_of_a_library_passes_on_our_loop(suite: Suite, tmp_path: Path) -> None:
     folder = sources(suite.name, tmp_path)
     stock, _ = outcomes(folder, *suite.options, *suite.tests)
