@@ -104,7 +104,7 @@ class Task:
     #: A context manager or an iterator that it enters, holds or leaves for code of the other side, and which of these.
     holds: str | None = None
     holding: Holding | None = None
-    #: The asyncio task in whose block it holds it: it does not let go before that one says so.
+    #: It holds it in the block of this asyncio task, and does not let go before that one says so.
     holds_for: int | None = None
     #: In debug mode, seconds since it began.
     age: float | None = None
