@@ -239,6 +239,21 @@ def test_a_closed_loop_keeps_nothing_of_its_callbacks_and_timers(sync_run: Run) 
     assert [ref() for ref in kept] == [None] * 5
 
 
+def test_a_closed_loop_is_freed_with_the_last_reference_to_it(sync_run: Run) -> None:
+    loop = sync_run.new_loop()
+    assert loop.run_until_complete(value(1)) == 1
+    loop.close()
+    # What a run of trio leaves for the collector knows the loop.
+    gc.collect()
+    gc.disable()
+    try:
+        ref = weakref.ref(loop)
+        del loop
+        assert ref() is None
+    finally:
+        gc.enable()
+
+
 def test_close_while_running_is_refused(run: Run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from ._loop import TrioEventLoop
-    from ._stdlib import SelectorLoop
 
 # The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
 CALLERS = {
@@ -94,8 +93,7 @@ class InterruptGuard:
     # In front of the handlers of which signals; that of SIGINT first and longest.
     signals: ClassVar[Sequence[int]] = (signal.SIGINT,)
 
-    def __init__(self, loop: SelectorLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._handlers: dict[int, GuardedHandler] = {}
         # Whether even user code is not to be interrupted now. Only a hosted loop's guard heeds it.
         self.waits_for_checkpoint = False
@@ -150,7 +148,7 @@ class DrivenGuard(InterruptGuard):
     signals = (signal.SIGINT, *sorted(signal.valid_signals() - {signal.SIGINT}))
 
     def __init__(self, loop: TrioEventLoop) -> None:
-        super().__init__(loop)
+        super().__init__()
         self._driven = loop
         # While handlers are put in place and back, which what a signal raises must not leave half done.
         self._changing = False
@@ -179,8 +177,8 @@ class DrivenGuard(InterruptGuard):
             behind(signum, frame)
         else:
             self._pending.append((behind, signum, frame))
-            self._loop._ready.append(Handle(self._deliver, (), self._loop))
-            self._loop._write_to_self()
+            self._driven._ready.append(Handle(self._deliver, (), self._driven))
+            self._driven._write_to_self()
 
     def _deliver(self) -> None:
         if self._pending:
@@ -232,7 +230,7 @@ class HostedGuard(InterruptGuard):
     the first and goes on, its caller does not wait for it any longer."""
 
     def __init__(self, loop: TrioEventLoop) -> None:
-        super().__init__(loop)
+        super().__init__()
         self._hosted = loop
         # The frame itself is kept, not its id: another call could get the same one.
         self._interrupted: FrameType | None = None

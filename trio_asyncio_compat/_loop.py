@@ -94,7 +94,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
         self._follow_clock(self._scheduler.trio_time)
         self._hosted = False
         self._nursery: trio.Nursery | None = None
-        self._guard = InterruptGuard(self)
+        self._guard = InterruptGuard()
         self._children = Children(self)
         self._workers: WorkerPool | None = None
         self._servers: weakref.WeakSet[asyncio.AbstractServer] = weakref.WeakSet()
@@ -209,6 +209,9 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
         if self._workers is not None:
             self._workers.close()
         self._close_files()
+        # Each stands in a circle with the loop. Without these it is freed with the last reference to it, as asyncio's own is.
+        self._guard = InterruptGuard()
+        del self._scheduler._loop, self._pump._loop, self._children._loop
 
     async def shutdown_asyncgens(self) -> None:
         """Close the async generators that are alive, each in the kind of code that has begun it."""

@@ -90,6 +90,8 @@ class Children:
         return self._by_pidfd.pop(pidfd)
 
     def _wait_in_thread(self, pid: int, exited: Callable[[int], object]) -> None:
+        loop = self._loop
+
         def wait_for_end() -> None:
             # Not reaped here: until the loop does it, the number stays the child's, and may be sent a signal.
             with contextlib.suppress(ChildProcessError):
@@ -97,12 +99,12 @@ class Children:
 
         def deliver(ended: outcome.Outcome[None]) -> None:
             try:
-                self._loop.call_soon_threadsafe(lambda: exited(_wait(pid)))
+                loop.call_soon_threadsafe(lambda: exited(_wait(pid)))
             except RuntimeError:
-                if not self._loop.is_closed():
+                if not loop.is_closed():
                     raise
                 _wait(pid)
-                logger.warning("Loop %r that handles pid %r is closed", self._loop, pid)
+                logger.warning("Loop %r that handles pid %r is closed", loop, pid)
 
         trio.lowlevel.start_thread_soon(wait_for_end, deliver, name=f"waitpid-{pid}")
 
