@@ -211,6 +211,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
         self._close_files()
         # Each stands in a circle with the loop. Without these it is freed with the last reference to it, as asyncio's own is.
         self._guard = InterruptGuard()
+        self._workers = None
         del self._scheduler._loop, self._pump._loop, self._children._loop
 
     async def shutdown_asyncgens(self) -> None:
