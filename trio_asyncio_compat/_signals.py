@@ -6,7 +6,7 @@ import errno
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._stdlib import Handle, SelectorLoop
 from ._wakeup import WAKEUP
@@ -53,6 +53,8 @@ def _set(sig: int, handler: SystemHandler) -> None:
 class SignalHandlers(SelectorLoop):
     """`add_signal_handler` and `remove_signal_handler`. A base of `TrioEventLoop`."""
 
+    # Windows has none, and its base class no such attribute.
+    _signal_handlers: ClassVar[dict[int, Handle]] = {}  # type: ignore[misc]
     _children: Children
     _nursery: trio.Nursery | None
     _guard: InterruptGuard
