@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import unittest
+import warnings
 import weakref
 from collections.abc import Coroutine
 from typing import Any
@@ -239,6 +240,39 @@ def test_a_closed_loop_keeps_nothing_of_its_callbacks_and_timers(sync_run: Run) 
     assert [ref() for ref in kept] == [None] * 5
 
 
+def test_a_closed_loop_keeps_nothing_of_its_descriptors(sync_run: Run) -> None:
+    class Held:
+        def method(self) -> None:
+            """Never called."""
+
+    loop = sync_run.new_loop()
+    held = [Held(), Held()]
+    kept = [weakref.ref(one) for one in held]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        loop.add_reader(ours, held[0].method)
+        loop.add_writer(ours, held[1].method)
+        loop.close()
+        del held
+        gc.collect()
+        assert [ref() for ref in kept] == [None, None]
+
+
+def test_a_server_that_nobody_has_closed_listens_no_more_behind_its_loop(sync_run: Run) -> None:
+    async def main() -> Any:
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        return server.sockets[0].getsockname()
+
+    loop = sync_run.new_loop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        address = loop.run_until_complete(main())
+        loop.close()
+        gc.collect()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
 def test_a_closed_loop_is_freed_with_the_last_reference_to_it(sync_run: Run) -> None:
     loop = sync_run.new_loop()
     assert loop.run_until_complete(asyncio.to_thread(abs, -1)) == 1
@@ -255,6 +289,15 @@ def test_a_closed_loop_is_freed_with_the_last_reference_to_it(sync_run: Run) -> 
         assert freed.wait(10)
     finally:
         gc.enable()
+
+
+def test_a_loop_that_is_run_by_steps_from_outside_says_what_to_do() -> None:
+    loop = TrioEventLoop()
+    try:
+        with pytest.raises(RuntimeError, match=r"as nest_asyncio does. .*open_loop"):
+            loop._selector.select(0)
+    finally:
+        loop.close()
 
 
 def test_close_while_running_is_refused(run: Run) -> None:

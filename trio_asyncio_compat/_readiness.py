@@ -12,7 +12,7 @@ import abc
 import select
 import selectors
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -154,9 +154,21 @@ class Poller(abc.ABC):
     def stop(self) -> None:
         """The loop stops running; what is registered stays."""
 
-    @abc.abstractmethod
     def close(self) -> None:
-        """Release what the kernel holds. The poller is not used afterwards, but for questions."""
+        """Release what the kernel holds, and what the callbacks do: a server that nobody has closed is then nobody's any more.
+
+        The poller is not used afterwards, but for questions.
+        """
+        self.readers.clear()
+        self.writers.clear()
+        self._objects.clear()
+
+    def select(self, timeout: float | None = None) -> NoReturn:
+        """What asyncio's selectors have, and who runs a loop of asyncio's by steps of his own calls."""
+        raise RuntimeError(
+            "The scheduler of this loop is trio: it cannot be run by steps from outside, as nest_asyncio does. In trio code, which may be "
+            "called from asyncio code, open another loop with open_loop()"
+        )
 
 
 if sys.platform != "win32":
@@ -233,6 +245,7 @@ if sys.platform != "win32":
             self.nothing_to_find = False
 
         def close(self) -> None:
+            super().close()
             self._queue.close()
 
 

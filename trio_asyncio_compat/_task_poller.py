@@ -153,4 +153,5 @@ class TaskPoller(Poller):
         self._delivered.clear()
 
     def close(self) -> None:
+        super().close()
         self.stop()

@@ -93,9 +93,9 @@ def _set_exception(future: asyncio.Future[Any], exc: BaseException) -> None:
     if future.done():
         return
     if isinstance(exc, StopIteration):
-        # PEP 479: `await` could not raise it.
-        error = RuntimeError("a function run in an executor raised StopIteration")
-        error.__cause__ = exc
+        # PEP 479: `await` could not raise it. In the words of asyncio's futures, which say so since Python 3.12.
+        error = RuntimeError("StopIteration interacts badly with generators and cannot be raised into a Future")
+        error.__cause__ = error.__context__ = exc
         exc = error
     elif isinstance(exc, trio.Cancelled):
         # It waited in trio, and the loop has ended: for asyncio a cancellation, too.
