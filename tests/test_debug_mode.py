@@ -256,9 +256,10 @@ def test_the_slow_first_step_of_a_call_is_asyncios_and_not_the_callers(hosted_ru
             await trio.sleep(0)
 
     hosted_run.trio_run(main, debug=True)
-    (message,) = hosted_run.log.take()
-    assert message.startswith("Executing <Task finished")
-    assert "slow()" in message
+    slow_callback, waited = hosted_run.log.take()
+    assert slow_callback.startswith("Executing <Task finished")
+    assert "slow()" in slow_callback
+    assert re.match(r"Trio was kept waiting for 0\.\d+ seconds, while asyncio ran 1 callback, the longest of them step of .*slow", waited)
 
 
 def test_of_two_loops_each_in_debug_mode_both_track_origins_until_they_close(clean: Records) -> None:

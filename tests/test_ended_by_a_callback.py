@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -78,6 +79,32 @@ def test_what_raises_in_every_turn_does_not_keep_the_loop_from_ending(hosted_run
 
     with pytest.raises(KeyboardInterrupt if "Ctrl-C" in kind else SystemExit):
         hosted_run(main)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_many_readers_that_raise_end_the_loop_one_after_the_other(hosted_run: Run, debug: bool) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number, (ours, theirs) in enumerate(pairs):
+            theirs.send(b"x")
+            loop.add_reader(ours, sys.exit, number)
+        try:
+            await loop.create_future()
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            steps.append(loop._scheduler.turns)  # type: ignore[attr-defined]
+
+    steps: list[int] = []
+    pairs = [socket.socketpair() for _ in range(8)]
+    try:
+        with pytest.raises(SystemExit) as caught:
+            hosted_run(main, debug=debug)
+    finally:
+        for sock in (sock for pair in pairs for sock in pair):
+            sock.close()
+    assert caught.value.code in range(8)
+    assert steps[0] < 200
 
 
 @contextlib.asynccontextmanager

@@ -124,3 +124,52 @@ def test_the_callees_cancellation_is_hidden_behind_it_all_the_same() -> None:
         pass
     assert without_context(error) is error
     assert error.__suppress_context__
+
+
+class WithoutParts(ExceptionGroup[Exception]):
+    def derive(self, excs: Any) -> Any:
+        raise TypeError("the parts of this group are not to be had")
+
+
+class Hidden(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise LookupError(f"{name} is not to be had")
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("make", [lambda: WithoutParts("g", [ValueError(1)]), Hidden], ids=["no parts", "nothing"])
+def test_a_call_has_an_end_whatever_its_error_lets_be_seen(make: Callable[[], Exception], late: bool) -> None:
+    async def fails() -> None:
+        if late:
+            await trio.sleep(0)
+        raise error
+
+    async def main() -> None:
+        try:
+            await trio_as_aio(fails)()
+        except BaseException as exc:
+            caught.append(exc)
+
+    error = make()
+    caught: list[BaseException] = []
+    with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
+        runner.run(main())
+    run(main())
+    assert len(caught) == 2
+    if type(error) is WithoutParts:
+        assert caught[0] is caught[1] is error
+
+
+def test_a_note_may_be_refused_with_anything() -> None:
+    class Refuses(Exception):
+        def add_note(self, note: str) -> None:
+            raise SystemExit(note)
+
+    async def fails() -> None:
+        raise Refuses
+
+    async def main() -> None:
+        with pytest.raises(Refuses):
+            await aio_as_trio(fails)()
+
+    run(main)

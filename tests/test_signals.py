@@ -931,3 +931,24 @@ def test_of_two_handlers_that_raise_while_the_guard_leaves_both_run(clean: Recor
         for sig, handler in before.items():
             signal.signal(sig, handler)
         loop.close()
+
+
+def test_a_signal_is_for_the_callback_that_is_set_when_the_loop_comes_to_it(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, ran.append, "old")
+        signal.raise_signal(signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGTERM, ran.append, "new")
+        while not ran:
+            await asyncio.sleep(0)
+        signal.raise_signal(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGUSR1, ran.append, "last")
+        signal.raise_signal(signal.SIGUSR1)
+        while ran[-1] != "last":
+            await asyncio.sleep(0)
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+    ran: list[str] = []
+    run(main)
+    assert ran == ["new", "last"]

@@ -854,3 +854,26 @@ def test_print_on_signal_is_for_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert len(errors) == 1
+
+
+def test_a_deep_chain_does_not_go_ever_further_to_the_right(hosted_run: Run) -> None:
+    async def main() -> str:
+        awaited: asyncio.Task[None] | None = None
+
+        async def waits(behind: asyncio.Task[None] | None) -> None:
+            await (asyncio.sleep(3600) if behind is None else behind)
+
+        tasks = []
+        for _ in range(500):
+            awaited = asyncio.create_task(waits(awaited))
+            tasks.append(awaited)
+        await asyncio.sleep(0)
+        text = format_task_tree()
+        tasks[0].cancel()
+        await asyncio.wait(tasks)
+        return text
+
+    text: str = hosted_run(main)
+    assert text.count("waits  ") >= 500
+    assert max(map(len, text.splitlines())) < 400
+    assert re.search(r"^480 levels deep: asyncio task ", text, re.MULTILINE)

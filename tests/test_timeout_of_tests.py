@@ -260,6 +260,41 @@ def test_swallows():
     assert "test_expects_something has taken more than 0.1 s" in shown
 
 
+@pytest.mark.parametrize("end", ["pytest.skip('no answer')", "pytest.fail('no answer')", "pytest.xfail('no answer')"])
+def test_what_else_a_test_says_while_it_cleans_up_does_not_count(end: str, suite: pytest.Pytester) -> None:
+    suite.makepyfile(f"""
+import asyncio, pytest
+
+@pytest.mark.asyncio
+async def test_hangs():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        {end}
+""")
+    shown = passes(suite, "--asyncio-on-trio", "--tasktree-timeout=0.1", failed=1)
+    assert "test_hangs has taken more than 0.1 s" in shown
+
+
+def test_a_test_of_unittest_fails_with_the_tree_too(suite: pytest.Pytester) -> None:
+    suite.makepyfile("""
+import asyncio, unittest
+
+class Tests(unittest.IsolatedAsyncioTestCase):
+    async def asyncTearDown(self):
+        await asyncio.sleep(0)
+
+    async def test_hangs(self):
+        await asyncio.Event().wait()
+
+    async def test_goes_on(self):
+        await asyncio.sleep(0)
+""")
+    shown = passes(suite, "--asyncio-on-trio", "--tasktree-timeout=0.2", passed=1, failed=1)
+    assert "test_hangs has taken more than 0.2 s" in shown
+    assert "Event.wait" in shown
+
+
 def test_loops_that_a_test_has_not_opened_go_on(suite: pytest.Pytester) -> None:
     suite.makepyfile("""
 import asyncio, threading

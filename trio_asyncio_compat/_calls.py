@@ -63,7 +63,7 @@ class TrioFuture(asyncio.Future[Any]):
             return
         if isinstance(result, outcome.Value):
             self.set_result(result.value)
-        elif isinstance(result.error, asyncio.CancelledError):
+        elif issubclass(type(result.error), asyncio.CancelledError):
             super().cancel(*result.error.args[:1])
         else:
             self.set_exception(_as_settable(result.error))
@@ -97,7 +97,11 @@ class TrioCall(TrioFuture):
         """The code has ended with an error."""
         # Not begun, if Ctrl-C came just before.
         self._given.close()
-        self.resolve(seen_by_asyncio(outcome.Error(error), self.asked))
+        try:
+            self.resolve(seen_by_asyncio(outcome.Error(error), self.asked))
+        except BaseException as exc:
+            # An error of the program that does not let itself be looked at. Whoever waits must hear of something.
+            self.resolve(outcome.Error(exc))
 
 
 # A coroutine, and not a function that steps it: where one coroutine awaits another, Python lets no signal come in between. In a function
@@ -137,7 +141,7 @@ async def made_of(async_fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
 
 def _as_settable(exc: BaseException) -> BaseException:
     """A Future refuses StopIteration, since `await` could not raise it (PEP 479)."""
-    if isinstance(exc, StopIteration):
+    if issubclass(type(exc), StopIteration):
         error = RuntimeError("a trio function called from asyncio raised StopIteration")
         error.__cause__ = exc
         return error

@@ -199,6 +199,10 @@ class InstrumentedScheduler(Scheduler):
                 if self.in_trio_task and self._cannot_run_here(handle, RuntimeError()):
                     return
                 _report(instruments, handle, handle._run)
+            except (SystemExit, KeyboardInterrupt):
+                if self.ending:
+                    handle.cancel()
+                raise
             finally:
                 del handle
 

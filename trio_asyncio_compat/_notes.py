@@ -11,6 +11,8 @@ def add_note(error: BaseException, text: str) -> None:
     try:
         if text not in getattr(error, "__notes__", ()):
             error.add_note(text)
-    except Exception:
-        # A frozen dataclass; `__notes__` that is no list.
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        # A frozen dataclass; `__notes__` that is no list; an `add_note` of the program that raises what it likes.
         pass

@@ -90,6 +90,11 @@ class SignalHandlers(SelectorLoop):
         if self._nursery is not None and self._signal_handlers and threading.current_thread() is threading.main_thread():
             WAKEUP.hold(self)
 
+    def _signal_came(self, sig: int) -> None:
+        """Look in the next turn which callback it is for: until then the program may set another, or none."""
+        if sig in self._signal_handlers:
+            self._add_callback_signalsafe(Handle(self._handle_signal, (sig,), self))
+
     def _handle_signal(self, sig: int) -> None:
         if sys.platform != "win32" and sig == signal.SIGCHLD and sig in self._signal_handlers:
             self._add_callback_signalsafe(Handle(self._children.reap_ended, (), self))

@@ -77,9 +77,13 @@ class SlowCallbacks(LoopInstrument):
         self._loop._current_handle = self._running[-1][0] if self._running else None  # type: ignore[assignment]
         if _is_slow(self._loop, seconds):
             log_slow_callback(handle, seconds)  # type: ignore[arg-type]
-        if self._slice_since is None and not self._running:
+        outside = self._slice_since is None and not self._running
+        if outside:
             self.first_steps += seconds
+            self._callbacks = _Steps()
         self._callbacks.add(seconds, self._describe(handle) if seconds > self._callbacks.longest else None)
+        if outside:
+            self._trio_waited(seconds)
 
     def before_slice(self) -> None:
         self._callbacks = _Steps()
@@ -90,6 +94,9 @@ class SlowCallbacks(LoopInstrument):
             return
         seconds = _now() - self._slice_since
         self._slice_since = None
+        self._trio_waited(seconds)
+
+    def _trio_waited(self, seconds: float) -> None:
         if _is_slow(self._loop, seconds) and self._callbacks.count:
             logger.warning(
                 "Trio was kept waiting for %.3f seconds, while asyncio ran %s, the longest of them %s with %.3f seconds%s",

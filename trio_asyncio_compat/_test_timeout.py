@@ -13,6 +13,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest
+
 from ._current_loop import open_in_process
 from ._hang import HangError
 from .tasktree import format_task_tree
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Whatever else a test ends with while it cleans up, be it that it is to be skipped, it has taken too long.
+_ENDS_PYTEST = (KeyboardInterrupt, SystemExit, pytest.exit.Exception)
 # Seconds that a test gets to end before the next measure is taken; and between two looks whether there is a loop by now.
 _GRACE = 1.0
 _LOOK = 0.05
@@ -44,8 +48,8 @@ def fail_with_tree_after(seconds: float, name: str, codes: Collection[types.Code
     thread.start()
     try:
         yield watch
-    except (Exception, asyncio.CancelledError) as exc:
-        if watch.error is not None and exc is not watch.error:
+    except BaseException as exc:
+        if watch.error is not None and exc is not watch.error and not isinstance(exc, _ENDS_PYTEST):
             raise watch.error from exc
         raise
     else:

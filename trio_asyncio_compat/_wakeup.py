@@ -129,7 +129,7 @@ class Wakeup:
 
     def _tell_loops(self, signum: int) -> None:
         for loop in list(self._loops):
-            loop._handle_signal(signum)
+            loop._signal_came(signum)
 
     def _numbers(self) -> bytes:
         if self._reader < 0:

@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import threading
+import unittest
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,12 +23,12 @@ from ._lifetime import open_loop
 from ._loop import TrioEventLoop
 from ._policy import installed
 from ._stdlib import get_running_loop
-from ._test_timeout import fail_with_tree_after
+from ._test_timeout import Watch, fail_with_tree_after
 from .border.flavour_free import allow_asyncio
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
 # Its frames are of no interest in a traceback.
 __tracebackhide__ = True
@@ -113,27 +114,44 @@ class _Timeout:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        return (yield from self._limited(item))
+        return (yield from self._limited(item, made_sure=True))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         return (yield from self._limited(item))
 
-    def _limited(self, item: pytest.Item) -> Generator[None, None, None]:
+    def _limited(self, item: pytest.Item, *, made_sure: bool = False) -> Generator[None, None, None]:
         """A phase of a test: fixtures may hang, too."""
         mark = item.get_closest_marker(TIMEOUT)
         limit = self._for_all if mark is None else _limit_of(mark)
         if limit is None:
             return (yield)
-        with fail_with_tree_after(_seconds(limit), item.nodeid, _codes_of(item), self._stderr) as watch:
-            # anyio runs the tests that share fixtures in one task.
-            if not (isinstance(item, pytest.Function) and item.get_closest_marker("anyio") and inspect.iscoroutinefunction(item.obj)):
-                return (yield)
-            function, item.obj = item.obj, watch.made_sure(item.obj)
-            try:
-                return (yield)
-            finally:
-                item.obj = function
+        with (
+            fail_with_tree_after(_seconds(limit), item.nodeid, _codes_of(item), self._stderr) as watch,
+            _made_sure(item, watch) if made_sure else contextlib.nullcontext(),
+        ):
+            return (yield)
+
+
+@contextlib.contextmanager
+def _made_sure(item: pytest.Item, watch: Watch) -> Iterator[None]:
+    """Have the test's function raise the error itself where a task that is not the test's alone runs it: anyio's goes on with other tests,
+    unittest's keeps what the test raises."""
+    place: Any = None
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        if item.cls is not None and issubclass(item.cls, unittest.IsolatedAsyncioTestCase):
+            place, name = item.instance, item.name
+        elif item.get_closest_marker("anyio") is not None:
+            place, name = item, "obj"
+    if place is None:
+        yield
+        return
+    function = getattr(place, name)
+    setattr(place, name, watch.made_sure(function))
+    try:
+        yield
+    finally:
+        setattr(place, name, function)
 
 
 def _codes_of(item: pytest.Item) -> set[types.CodeType]:

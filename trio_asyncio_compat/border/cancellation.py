@@ -86,13 +86,26 @@ def how_it_ended(result: Outcome, cancelled: type[BaseException] | tuple[type[Ba
     if isinstance(result, outcome.Value):
         return Ended.VALUE
     error = result.error
-    if isinstance(error, cancelled):
+    # By its type: an exception may not let itself be asked for its class.
+    if issubclass(type(error), cancelled):
         return Ended.CANCELLED
-    if isinstance(error, BaseExceptionGroup):
-        of_cancellation, rest = error.split(cancelled)
-        if of_cancellation is not None:
-            return Ended.CANCELLED if rest is None else Ended.MIXED
+    of_cancellation, rest = _split(error, cancelled)
+    if of_cancellation is not None:
+        return Ended.CANCELLED if rest is None else Ended.MIXED
     return Ended.ERROR
+
+
+def _split(
+    error: BaseException, cancelled: type[BaseException] | tuple[type[BaseException], ...]
+) -> tuple[BaseException | None, BaseExceptionGroup[BaseException] | None]:
+    """`error.split(cancelled)`, if it is a group. One whose `derive` fails is an error as it is: no call may be left without an end."""
+    if issubclass(type(error), BaseExceptionGroup):
+        try:
+            parts: tuple[BaseException | None, BaseExceptionGroup[BaseException] | None] = error.split(cancelled)  # type: ignore[attr-defined]
+            return parts
+        except Exception:
+            pass
+    return None, None
 
 
 def seen_by_trio(result: Outcome, asked: BaseException | None) -> Outcome:
@@ -105,8 +118,8 @@ def seen_by_trio(result: Outcome, asked: BaseException | None) -> Outcome:
     seen = TO_ASYNCIO[True, how_it_ended(result, asyncio.CancelledError)]
     if seen is Seen.CANCELLED:
         return outcome.Error(without_context(asked))
-    if seen is Seen.SPLIT and isinstance(result, outcome.Error) and isinstance(result.error, BaseExceptionGroup):
-        _, rest = result.error.split(asyncio.CancelledError)
+    if seen is Seen.SPLIT and isinstance(result, outcome.Error):
+        _, rest = _split(result.error, asyncio.CancelledError)
         if rest is not None:
             return outcome.Error(without_context(rest.derive([*rest.exceptions, asked])))
     interrupt_later(asked)
@@ -123,8 +136,8 @@ def seen_by_asyncio(result: Outcome, asked: asyncio.CancelledError | None) -> Ou
     seen = TO_TRIO[asked is not None, how_it_ended(result, trio.Cancelled)]
     if seen is Seen.CANCELLED:
         return outcome.Error(asked or asyncio.CancelledError(reason_of(result.error)))
-    if seen is Seen.ERRORS and isinstance(result.error, BaseExceptionGroup):
-        _, rest = result.error.split(trio.Cancelled)
+    if seen is Seen.ERRORS:
+        _, rest = _split(result.error, trio.Cancelled)
         if rest is not None:
             return outcome.Error(without_context(rest))
     return result

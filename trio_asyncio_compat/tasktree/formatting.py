@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SHOWN = 5
 # Fewer tasks than this that are alike are each shown.
 _MANY_ALIKE = 4
+# So many levels are shown below each other.
+_DEEP = 40
 _STYLES = {"trio": "32", "asyncio": "36", "both": "35", "loop": "1;34", "running": "1;33", "wrong": "1;31", "dim": "2", "bold": "1"}
 _PAINTED = re.compile(rf"(\033\[(?:{'|'.join(['0', *_STYLES.values()])})m)")
 _FLAVOURS = {"trio": "trio task", "asyncio": "asyncio task", "both": "trio and asyncio task"}
@@ -211,17 +213,20 @@ class _Formatter:
 
 
 def _lines(nodes: list[_Node]) -> Iterator[str]:
-    # (what stands before its first line, and before the others, the node)
-    left: list[tuple[str, str, Callable[[], _Node]]] = [("", "", functools.partial(_same, node)) for node in reversed(nodes)]
+    # (how deep it is, what stands before its first line, and before the others, the node)
+    left: list[tuple[int, str, str, Callable[[], _Node]]] = [(0, "", "", functools.partial(_same, node)) for node in reversed(nodes)]
     while left:
-        first, others, make = left.pop()
+        depth, first, others, make = left.pop()
+        if depth and depth % _DEEP == 0:
+            # From the left again: with every line as far to the right as it is deep, a long chain would be more blanks than words.
+            first, others = f"{depth} levels deep: ", ""
         node = make()
         yield first + node.header
         stem = "│    " if node.children else "     "
         yield from (f"{others}{stem}{detail}" for detail in node.details)
-        below = [(f"{others}├─ ", f"{others}│  ", child) for child in node.children]
+        below = [(depth + 1, f"{others}├─ ", f"{others}│  ", child) for child in node.children]
         if below:
-            below[-1] = (f"{others}└─ ", f"{others}   ", below[-1][2])
+            below[-1] = (depth + 1, f"{others}└─ ", f"{others}   ", below[-1][3])
         left += reversed(below)
 
 
