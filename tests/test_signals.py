@@ -952,3 +952,86 @@ def test_a_signal_is_for_the_callback_that_is_set_when_the_loop_comes_to_it(run:
     ran: list[str] = []
     run(main)
     assert ran == ["new", "last"]
+
+
+class Late(Exception):
+    pass
+
+
+class Alarm(trio.abc.Clock):
+    """A clock that goes off in the middle of trio's own code."""
+
+    def __init__(self) -> None:
+        self.wound = False
+
+    def start_clock(self) -> None:
+        pass
+
+    def current_time(self) -> float:
+        return time.monotonic()
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        if self.wound:
+            self.wound = False
+            signal.raise_signal(signal.SIGUSR1)
+        return deadline - time.monotonic()
+
+
+@pytest.mark.parametrize("error", [Late(), SystemExit(3)])
+def test_a_handler_that_raises_in_the_middle_of_trio_ends_a_hosted_loop_cleanly(clean: Records, error: BaseException) -> None:
+    def too_late(signum: int, frame: object) -> None:
+        raise error
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0.001)
+            steps.append("cleaned up")
+
+    async def main() -> None:
+        async with open_loop():
+            alarm.wound = True
+            await aio_as_trio(cleans_up)()
+
+    alarm = Alarm()
+    steps: list[str] = []
+    before = signal.signal(signal.SIGUSR1, too_late)
+    try:
+        with pytest.raises(type(error)) as caught:
+            trio.run(main, clock=alarm)
+        assert signal.getsignal(signal.SIGUSR1) is too_late
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert caught.value is error
+    assert steps == ["cleaned up"]
+
+
+def test_a_handler_of_the_program_runs_whatever_a_hosted_loop_is_doing(clean: Records) -> None:
+    def note(signum: int, frame: object) -> None:
+        seen.append(signum)
+
+    async def main() -> None:
+        async with open_loop() as loop:
+            for _ in range(100):
+                alarm.wound = True
+                await trio.sleep(0.0001)
+                await aio_as_trio(asyncio.sleep)(0)
+            await loop.stop().wait()
+            stopped = len(seen)
+            alarm.wound = True
+            while len(seen) == stopped:
+                await trio.sleep(0.0001)
+            signal.raise_signal(signal.SIGUSR1)
+            told.append(len(seen))
+
+    alarm = Alarm()
+    seen: list[int] = []
+    told: list[int] = []
+    before = signal.signal(signal.SIGUSR1, note)
+    try:
+        trio.run(main, clock=alarm)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told == [102]
+    assert len(seen) == 102

@@ -1,9 +1,8 @@
-"""Ctrl-C while a loop runs: KeyboardInterrupt lands in the user's code or at a safe point, never in the machinery.
+"""Signals while a loop runs: what their handlers raise lands in the user's code or at a safe point, never in the machinery.
 
-A guard stands in front of the SIGINT handler for as long as a loop runs in the main thread. For a driven loop the rule is asyncio's:
-the handler that was there runs, at once in a busy callback; and so for the program's handlers of other signals, which may raise as
-well. For a hosted one it is trio's: the main task gets
-KeyboardInterrupt at its next checkpoint; a second Ctrl-C during the same busy callback raises there.
+A guard stands in front of the handlers for as long as a loop runs in the main thread. For a driven loop the rule of Ctrl-C is asyncio's:
+the handler that was there runs, at once in a busy callback. For a hosted one it is trio's: the main task gets KeyboardInterrupt at its next
+checkpoint; a second Ctrl-C during the same busy callback raises there.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ class InterruptGuard:
                 if is_interrupt_handler(before) and not trio.lowlevel.in_trio_run():
                     # Left by a `trio.run` that Ctrl-C has interrupted while it began: it delivers to a run that is no more.
                     before = signal.default_int_handler
-                if self.guards(before):
+                if self.guards(signum, before):
                     self._handlers[signum] = GuardedHandler(self, before)
                     signal.signal(signum, self._handlers[signum])
 
@@ -128,7 +127,7 @@ class InterruptGuard:
             for handler in handlers.values():
                 handler.release()
 
-    def guards(self, handler: Any) -> bool:
+    def guards(self, signum: int, handler: Any) -> bool:
         """Whether this guard belongs in front of `handler`: by default, of any that is written in Python."""
         return callable(handler) and not isinstance(handler, signal.Handlers)
 
@@ -137,11 +136,11 @@ class InterruptGuard:
         behind(signum, frame)
 
 
-class DrivenGuard(InterruptGuard):
-    """In user code the handler behind the guard runs at once, otherwise as a callback of the loop's next turn, so that what
-    it raises ends the drive cleanly. What no turn has taken is delivered when the guard is removed.
+class HoldingGuard(InterruptGuard):
+    """Holds back signals that come in the middle of the machinery: their handlers run as a callback of the loop's next turn, so that what
+    they raise ends the loop cleanly.
 
-    It stands in front of the handlers of all signals that the program has set before the drive: any may raise. The package's own do
+    It stands in front of the handlers of all signals that the program has set before the loop runs: any may raise. The machinery's own do
     not, and are left alone.
     """
 
@@ -149,7 +148,7 @@ class DrivenGuard(InterruptGuard):
 
     def __init__(self, loop: TrioEventLoop) -> None:
         super().__init__()
-        self._driven = loop
+        self._of = loop
         # While handlers are put in place and back, which what a signal raises must not leave half done.
         self._changing = False
         # What waits for the next turn: handlers, signals, and the frames in which these came.
@@ -162,23 +161,26 @@ class DrivenGuard(InterruptGuard):
 
     def remove(self) -> None:
         self._changing = True
+        super().remove()
+
+    def guards(self, signum: int, handler: Any) -> bool:
+        return super().guards(signum, handler) and not _is_of_machinery(handler)
+
+    def hold_back(self, behind: Any, signum: int, frame: FrameType | None) -> None:
+        """Have `behind` called in the next turn, or by `deliver_rest`."""
+        self._pending.append((behind, signum, frame))
+        self._of._ready.append(Handle(self._deliver, (), self._of))
+        self._of._write_to_self()
+
+    def deliver_rest(self) -> None:
+        """Call the handlers that no turn has called. Raises what they raise."""
         try:
-            super().remove()
+            while self._pending:
+                self._deliver_one()
         finally:
-            self._deliver_rest()
-
-    def guards(self, handler: Any) -> bool:
-        return super().guards(handler) and not _is_ours(handler)
-
-    def handle(self, behind: Any, signum: int, frame: FrameType | None) -> None:
-        in_user_code = callback_running(frame) is not None or not trio.lowlevel.currently_ki_protected()
-        # Ctrl-C must break what is stuck, wherever that is; the first one raises nothing, but cancels.
-        if not self._changing and in_user_code and (signum == signal.SIGINT or not _is_machinery(frame)):
-            behind(signum, frame)
-        else:
-            self._pending.append((behind, signum, frame))
-            self._driven._ready.append(Handle(self._deliver, (), self._driven))
-            self._driven._write_to_self()
+            if self._pending:
+                # One has raised. The others are not lost for that.
+                self.deliver_rest()
 
     def _deliver(self) -> None:
         if self._pending:
@@ -187,21 +189,32 @@ class DrivenGuard(InterruptGuard):
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
-                # Not the callback's error, which would be logged: it comes out of the drive.
-                self._driven._pump.fail(exc)
+                # Not the callback's error, which would be logged: it comes out of the loop.
+                self._of._pump.fail(exc)
 
     def _deliver_one(self) -> None:
         behind, signum, frame = self._pending.pop(0)
         behind(signum, frame)
 
-    def _deliver_rest(self) -> None:
+    def _interrupts_user_code(self, frame: FrameType | None) -> bool:
+        return not self._changing and (callback_running(frame) is not None or not trio.lowlevel.currently_ki_protected())
+
+
+class DrivenGuard(HoldingGuard):
+    """In user code the handler behind the guard runs at once. What no turn has taken is delivered when the guard is removed."""
+
+    def remove(self) -> None:
         try:
-            while self._pending:
-                self._deliver_one()
+            super().remove()
         finally:
-            if self._pending:
-                # One has raised. The others are not lost for that.
-                self._deliver_rest()
+            self.deliver_rest()
+
+    def handle(self, behind: Any, signum: int, frame: FrameType | None) -> None:
+        # Ctrl-C must break what is stuck, wherever that is; the first one raises nothing, but cancels.
+        if self._interrupts_user_code(frame) and (signum == signal.SIGINT or not _is_machinery(frame)):
+            behind(signum, frame)
+        else:
+            self.hold_back(behind, signum, frame)
 
 
 def _is_machinery(frame: FrameType | None) -> bool:
@@ -220,41 +233,56 @@ def _is_machinery(frame: FrameType | None) -> bool:
 _MACHINERY = {__package__, "outcome", "sniffio", "trio"}
 
 
-def _is_ours(handler: Any) -> bool:
+def _is_of_machinery(handler: Any) -> bool:
     module = getattr(handler, "__module__", None)
-    return isinstance(module, str) and module.partition(".")[0] == __package__
+    return isinstance(module, str) and module.partition(".")[0] in _MACHINERY
 
 
-class HostedGuard(InterruptGuard):
-    """trio's handler decides, but for a second Ctrl-C: during one callback it raises there, and where asyncio code has been cancelled for
-    the first and goes on, its caller does not wait for it any longer."""
+class HostedGuard(HoldingGuard):
+    """Of Ctrl-C trio's handler decides, but for a second one: during one callback it raises there, and where asyncio code has been
+    cancelled for the first and goes on, its caller does not wait for it any longer.
+
+    What no turn has taken is for who removes the guard to deliver, when everything is closed.
+    """
 
     def __init__(self, loop: TrioEventLoop) -> None:
-        super().__init__()
-        self._hosted = loop
+        super().__init__(loop)
         # The frame itself is kept, not its id: another call could get the same one.
         self._interrupted: FrameType | None = None
 
-    def guards(self, handler: Any) -> bool:
-        return is_interrupt_handler(handler) or isinstance(handler, GuardedHandler)
+    def guards(self, signum: int, handler: Any) -> bool:
+        if signum == signal.SIGINT:
+            return is_interrupt_handler(handler) or isinstance(handler, GuardedHandler)
+        return super().guards(signum, handler)
 
     def remove(self) -> None:
         super().remove()
         self._interrupted = None
 
     def handle(self, behind: Any, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT:
+            self._handle_interrupt(behind, signum, frame)
+        elif self._interrupts_user_code(frame) and not _is_machinery(frame):
+            behind(signum, frame)
+        elif self._changing or self._of._pump.running:
+            self.hold_back(behind, signum, frame)
+        else:
+            # The loop has been stopped, and makes no turns.
+            behind(signum, frame)
+
+    def _handle_interrupt(self, behind: Any, signum: int, frame: FrameType | None) -> None:
         if self.waits_for_checkpoint:
             _call_protected(behind, signum)
             return
         running = callback_running(frame)
-        if running is not None and (running is self._interrupted or self._hosted._scheduler.ending):
+        if running is not None and (running is self._interrupted or self._of._scheduler.ending):
             raise KeyboardInterrupt
         self._interrupted = running
-        insisted = [wait for wait in list(self._hosted._waits) if isinstance(wait.asked, KeyboardInterrupt)]
+        insisted = [wait for wait in list(self._of._waits) if isinstance(wait.asked, KeyboardInterrupt)]
         behind(signum, frame)
         for wait in insisted:
             # trio has told it once, and tells it no more.
-            self._hosted.call_soon_threadsafe(wait.abandon, "")
+            self._of.call_soon_threadsafe(wait.abandon, "")
 
 
 @trio.lowlevel.enable_ki_protection

@@ -129,6 +129,7 @@ async def _hosted(
         loop.set_debug(debug)
     loop.set_task_factory(task_factory)
     host = _Host(loop)
+    guard = HostedGuard(loop)
     reports = StrictReports() if strict else None
     if reports is not None:
         reports.watch(loop)
@@ -137,7 +138,7 @@ async def _hosted(
     try:
         async with trio.open_nursery() as nursery:
             with (
-                running(loop, HostedGuard(loop), trio.lowlevel.current_clock().current_time),
+                running(loop, guard, trio.lowlevel.current_clock().current_time),
                 serving(loop, nursery, abandon_threads=False) as callers,
             ):
                 loop._hosted = True
@@ -163,8 +164,10 @@ async def _hosted(
             and how_it_ended(outcome.Error(error), trio.Cancelled) is not Ended.CANCELLED
         ):
             loop.call_exception_handler({"message": "the block of open_loop() raised, while the loop was ending", "exception": error})
+        signalled = outcome.capture(guard.deliver_rest)
+        late = signalled.error if isinstance(signalled, outcome.Error) else None
         # By identity: an exception may be false.
-        of_block, error = error, next((one for one in (host.crash, error, interrupted) if one is not None), None)
+        of_block, error = error, next((one for one in (host.crash, error, interrupted, late) if one is not None), None)
         if reports is not None:
             error = reports.joined(error)
         if error is not None:
