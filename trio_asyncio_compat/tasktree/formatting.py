@@ -287,8 +287,8 @@ def _number(seconds: float) -> str:
     return f"{seconds:,.0f}" if seconds >= 9.95 else f"{seconds:.2g}"
 
 
-# Once for each file: to ask for the working directory gives the interpreter to another thread, and a busy one keeps it for 5 ms. Measured, a
-# tree of 250 lines that a thread beside a busy loop asks for: 2 to 5 ms instead of 29.
+# Once for each file: to ask for the working directory gives the interpreter to another thread, and a busy one keeps it for 5 ms.
+# Measured, a tree of 250 lines that a thread beside a busy loop asks for: 2 to 5 ms instead of 29.
 @functools.lru_cache(maxsize=4096)
 def _short(file: str) -> str:
     """A path as short as it still says which file: below the working directory, or below where Python looks for modules."""
