@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -230,3 +231,20 @@ def test_a_flavour_free_task(hosted_run: Run) -> None:
 
     hosted_run.trio_run(main)
     assert [exc.reason for exc in seen] == ["asyncio task 'victim' was cancelled: the user went away"]
+
+
+@pytest.mark.parametrize("library", ["trio_websocket", "trio_asyncio_compat_extras", "outside"])
+def test_a_library_whose_name_begins_like_another_is_none_of_the_machinery(our_run: Run, library: str) -> None:
+    file = os.path.join(os.path.dirname(os.path.dirname(trio.__file__)), library, "__init__.py")
+    library_code: dict[str, Any] = {}
+    exec(compile("def give_up(task):\n    task.cancel()", file, "exec"), library_code)
+
+    async def cancels(call: Call, begun: trio.Event) -> None:
+        task = asyncio.ensure_future(call())
+        await trio_as_aio(begun.wait)()
+        library_code["give_up"](task)
+        await asyncio.wait([task])
+
+    exc = reason_when(our_run, cancels)
+    assert exc.reason is not None
+    assert exc.reason.endswith(f" was cancelled in give_up ({file}:2)")

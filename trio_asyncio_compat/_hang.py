@@ -15,10 +15,11 @@ import math
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
+
+from ._files import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,6 @@ _NO_DEADLINE = 24 * 60 * 60
 _LOOKS = 10
 # Seconds that the program gets to end before the tree is printed.
 _GRACE = 1.0
-_OURS = str(Path(__file__).parent)
 
 
 class HangError(RuntimeError):
@@ -146,7 +146,7 @@ class _HangFinder(trio.abc.Instrument):
 
 def _outside_of_here(trace: TracebackType | None) -> TracebackType | None:
     """The part that tells where the program has raised the error, without how it has come here."""
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
         trace = trace.tb_next
     return trace
 

@@ -262,12 +262,10 @@ class HostedGuard(HoldingGuard):
     def handle(self, behind: Any, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT:
             self._handle_interrupt(behind, signum, frame)
-        elif self._interrupts_user_code(frame) and not _is_machinery(frame):
-            behind(signum, frame)
-        elif self._changing or self._of._pump.running:
+        elif self._changing or (self._of._pump.running and (_is_machinery(frame) or not self._interrupts_user_code(frame))):
             self.hold_back(behind, signum, frame)
         else:
-            # The loop has been stopped, and makes no turns.
+            # The program's code, or that of a loop which has been stopped and makes no turns.
             behind(signum, frame)
 
     def _handle_interrupt(self, behind: Any, signum: int, frame: FrameType | None) -> None:

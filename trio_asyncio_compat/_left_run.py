@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import outcome
 import trio
 
 from ._calls import close
+from ._files import TRIO
 from ._trio_private import cut_off, forget_run, go_on, remember_run, show_run, show_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._loop import TrioEventLoop
-
-_TRIO = str(Path(trio.__file__).parent)
 
 
 class LeftRun:
@@ -94,4 +92,4 @@ def _comes_from_trio(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_TRIO)
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(TRIO)

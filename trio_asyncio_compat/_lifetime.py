@@ -135,6 +135,7 @@ async def _hosted(
         reports.watch(loop)
     error: BaseException | None = None
     of_block: BaseException | None = None
+    late: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             with (
@@ -164,8 +165,8 @@ async def _hosted(
             and how_it_ended(outcome.Error(error), trio.Cancelled) is not Ended.CANCELLED
         ):
             loop.call_exception_handler({"message": "the block of open_loop() raised, while the loop was ending", "exception": error})
-        signalled = outcome.capture(guard.deliver_rest)
-        late = signalled.error if isinstance(signalled, outcome.Error) else None
+        # What signal handlers raise that had to wait until now.
+        late = getattr(outcome.capture(guard.deliver_rest), "error", None)
         # By identity: an exception may be false.
         of_block, error = error, next((one for one in (host.crash, error, interrupted, late) if one is not None), None)
         if reports is not None:
@@ -184,7 +185,7 @@ async def _hosted(
                     BaseException.__setattr__(error, "__context__", context)
                     del context
     finally:
-        del error, of_block
+        del error, of_block, late
 
 
 class _Host:

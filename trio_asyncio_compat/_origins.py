@@ -11,20 +11,16 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import trio
-
 from ._ages import task_of
+from ._files import ASYNCIO, OURS, TRIO, TRIO_RUN
 from ._instruments import LoopInstrument
 from ._stdlib import awaited_by_task, logger
 
-_OURS = str(Path(__file__).resolve().parent)
-_ASYNCIO = Path(asyncio.__file__).resolve().parent
-_TRIO = Path(trio.__file__).resolve().parent
-_LIBRARIES = (_OURS, str(_ASYNCIO), str(_TRIO))
+_LIBRARIES = (OURS, ASYNCIO, TRIO)
 # The standard library, and what is installed beside trio.
-_NOT_THE_PROGRAMS = (_OURS, str(_ASYNCIO.parent), str(_TRIO.parent))
+_NOT_THE_PROGRAMS = (OURS, *(str(Path(library).parent) for library in (ASYNCIO, TRIO)))
 # What steps the tasks of either world.
-_MACHINERY = (_OURS, trio.run.__code__.co_filename, str(_ASYNCIO / "events.py"))
+_MACHINERY = (OURS, TRIO_RUN, str(Path(ASYNCIO, "events.py")))
 
 
 class Origins(LoopInstrument):

@@ -5,22 +5,21 @@ What is called is asked for before the step, since with its last one a call is f
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._callers import Caller
 from ._calls import made_of, name_of
+from ._files import ASYNCIO, TRIO
 from .border.carrier import Subject
 from .border.trio_carrier import TrioCarrier
 from .tasktree.asking import as_name, attribute
-from .tasktree.frames import TRIO, Stacks, await_chain, described, is_ours
+from .tasktree.frames import Stacks, await_chain, described, is_ours
 
 if TYPE_CHECKING:
     import trio
 
-_ASYNCIO = asyncio.__path__[0]
 _PACKAGE = f"{__package__}."
 
 
@@ -68,7 +67,7 @@ def describe_step(name: str, called: Called) -> str:
     if isinstance(awaits, Subject):
         awaits = getattr(awaits, "_iterator", None) or getattr(getattr(awaits, "_manager", None), "gen", None)
     inside = [frame for frame in described(await_chain(awaits, Stacks())) if not frame.hidden]
-    last = next((frame for frame in reversed(inside) if not frame.file.startswith((TRIO, _ASYNCIO))), inside[-1] if inside else None)
+    last = next((frame for frame in reversed(inside) if not frame.file.startswith((TRIO, ASYNCIO))), inside[-1] if inside else None)
     function = inspect.unwrap(function) if inspect.isroutine(function) else function
     code = next((found for kind in ("cr_code", "ag_code", "__code__") if (found := attribute(function, kind)) is not None), None)
     begins = [] if code is None or is_ours(code.co_filename) else [f"begins at {code.co_filename}:{code.co_firstlineno}"]

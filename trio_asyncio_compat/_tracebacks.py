@@ -11,32 +11,28 @@ No exception is ever replaced or lost by this, whatever it makes of it.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import outcome
 import trio
 
+from ._files import OURS, OUTCOME, TRIO_RUN
 from ._notes import add_note
 from ._wrong_flavour import explain
 
 if TYPE_CHECKING:
     import types
 
-_HERE = Path(__file__).parent
-_OURS = str(_HERE)
-_OUTCOME = outcome.capture.__code__.co_filename
-_RUN = trio.run.__code__.co_filename
 TO_TRIO = "from asyncio to trio"
 TO_ASYNCIO = "from trio to asyncio"
 # Where an error passes from one world into the other. By name, since the loop itself uses this module.
 _CROSSINGS = {
-    str(_HERE / "border" / "to_asyncio.py"): TO_TRIO,
-    str(_HERE / "_waiting.py"): TO_TRIO,
-    str(_HERE / "border" / "asyncio_carrier.py"): TO_TRIO,
-    str(_HERE / "_callers.py"): TO_ASYNCIO,
-    str(_HERE / "border" / "trio_carrier.py"): TO_ASYNCIO,
+    os.path.join(OURS, "border", "to_asyncio.py"): TO_TRIO,
+    os.path.join(OURS, "_waiting.py"): TO_TRIO,
+    os.path.join(OURS, "border", "asyncio_carrier.py"): TO_TRIO,
+    os.path.join(OURS, "_callers.py"): TO_ASYNCIO,
+    os.path.join(OURS, "border", "trio_carrier.py"): TO_ASYNCIO,
 }
 # What `arrived` is for. Cancellations are many, and nobody reads them.
 ERRORS = (Exception, BaseExceptionGroup)
@@ -63,7 +59,7 @@ def arrived(error: BaseException, direction: str) -> None:
 
 def _crossing(direction: str, frame: types.FrameType | None) -> str:
     """What to say of a crossing that `frame` awaits: where the program does."""
-    while frame is not None and frame.f_code.co_flags & inspect.CO_COROUTINE and frame.f_code.co_filename.startswith(_OURS):
+    while frame is not None and frame.f_code.co_flags & inspect.CO_COROUTINE and frame.f_code.co_filename.startswith(OURS):
         frame = frame.f_back
     if frame is None or _is_machinery(frame.f_code):
         # `nursery.start_soon(aio_as_trio(function))`.
@@ -80,7 +76,7 @@ def _from_program_on(trace: types.TracebackType | None) -> types.TracebackType |
     first = last = trace
     while first is not None and _is_machinery(first.tb_frame.f_code):
         first, last = first.tb_next, first
-    if first is None and last is not None and not last.tb_frame.f_code.co_filename.startswith(_OURS):
+    if first is None and last is not None and not last.tb_frame.f_code.co_filename.startswith(OURS):
         # trio's own, of a nursery.
         return last
     return first or trace
@@ -140,4 +136,4 @@ def _tidy_one(trace: types.TracebackType | None) -> list[str]:
 
 def _is_machinery(code: types.CodeType) -> bool:
     file = code.co_filename
-    return file.startswith(_OURS) or file in (_OUTCOME, _RUN)
+    return file.startswith(OURS) or file in (OUTCOME, TRIO_RUN)

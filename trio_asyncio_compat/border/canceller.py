@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import functools
+import os
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .._files import ASYNCIO, OURS, TRIO
 from .._stdlib import callbacks_of
 from .._trio_private import cancel_scope
 from .reasons import Reason, cancel_for, message_of, text_of
@@ -24,12 +25,9 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Callable
 
-_ASYNCIO = str(Path(asyncio.__file__).parent)
 _TIMEOUTS = asyncio.Timeout.__aenter__.__code__.co_filename
 _TASK_GROUPS = asyncio.TaskGroup.__aenter__.__code__.co_filename
-_BORDER = str(Path(__file__).parent)
-_OURS = str(Path(__file__).parent.parent)
-_TRIO = str(Path(trio.__file__).parent)
+_BORDER = os.path.join(OURS, "border", "")
 
 
 def cancel_call(scope: trio.CancelScope, call: asyncio.Future[Any], message: object) -> None:
@@ -106,10 +104,10 @@ def _why(frame: types.FrameType | None, handled: BaseException | None) -> str:
             return ", since an asyncio.timeout() has expired"
         if file == _TASK_GROUPS:
             return f", since {_what_ended_the_group(frame, handled)}"
-        if not file.startswith((_ASYNCIO, _BORDER)):
+        if not file.startswith((ASYNCIO, _BORDER)):
             break
         frame = frame.f_back
-    if frame is None or frame.f_code.co_filename.startswith((_OURS, _TRIO)):
+    if frame is None or frame.f_code.co_filename.startswith((OURS, TRIO)):
         # It was a callback itself.
         return ""
     return f" in {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"

@@ -6,16 +6,16 @@ import asyncio
 import contextvars
 import functools
 import gc
+import os
 import sys
 import types
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import outcome
 import trio
 
 from .. import _driven
 from .._callers import Caller
+from .._files import ASYNCIO, OURS, OUTCOME, TRIO, TRIO_RUN
 from .._flavour import run_as_asyncio
 from .._processes import Children
 from .._sock_recv import SockRecv
@@ -27,14 +27,9 @@ from .model import Call, Frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OURS = str(Path(__file__).resolve().parents[1])
-_HERE = str(Path(__file__).resolve().parent)
-TRIO = str(Path(trio.__file__).resolve().parent)
-_ASYNCIO = str(Path(asyncio.__file__).resolve().parent)
+_HERE = os.path.join(OURS, "tasktree", "")
 # The last steps on the way to trio's scheduler are much the same for every task that waits; but for those of nurseries.
-_CORE = str(Path(TRIO, "_core"))
-_NURSERIES = str(Path(TRIO, "_core", "_run.py"))
-_OUTCOME = outcome.capture.__code__.co_filename
+_CORE = os.path.join(TRIO, "_core", "")
 # The wrappers that stand between a coroutine and what it awaits. They do not tell what they wrap, but the collector knows.
 _WRAPPERS = {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable", "FutureIter"}
 _WRAPPED = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
@@ -128,7 +123,7 @@ def describe_frame(frame: types.FrameType) -> Frame:
     """`frame`, as data."""
     code = frame.f_code
     file = code.co_filename
-    hidden = is_ours(file) or file == _OUTCOME or (file.startswith(_CORE) and file != _NURSERIES)
+    hidden = is_ours(file) or file == OUTCOME or (file.startswith(_CORE) and file != TRIO_RUN)
     return Frame(as_name(code.co_qualname), file, frame.f_lineno or code.co_firstlineno, hidden, None if hidden else _called_on(frame))
 
 
@@ -139,7 +134,7 @@ def is_ours(file: str) -> bool:
 
 def _called_on(frame: types.FrameType) -> str | None:
     """The object whose method this is, if it is one of trio's or asyncio's that things wait for, each other, so to speak."""
-    if not frame.f_code.co_filename.startswith((TRIO, _ASYNCIO)):
+    if not frame.f_code.co_filename.startswith((TRIO, ASYNCIO)):
         return None
     owner = frame.f_locals.get("self")
     if owner is None or not _says_something(owner):

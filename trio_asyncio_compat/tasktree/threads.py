@@ -7,12 +7,12 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import outcome
 import trio
 
+from .._files import OUTCOME, TRIO
 from .._threads import _Job
 from .asking import as_name, ask, attribute, is_a
-from .frames import TRIO, code_of, describe_call, described, is_ours
+from .frames import code_of, describe_call, described, is_ours
 from .model import Thread
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .frames import Stacks
 
 _EXECUTOR = concurrent.futures.thread.__file__
-_ON_THE_WAY = (threading.__file__, _EXECUTOR, outcome.capture.__code__.co_filename)
+_ON_THE_WAY = (threading.__file__, _EXECUTOR, OUTCOME)
 
 
 @dataclass
