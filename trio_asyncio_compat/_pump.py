@@ -161,7 +161,13 @@ class Pump:
         with self._watching:
             while True:
                 try:
-                    await self._poller.wait()
+                    if scheduler.cut:
+                        # The slice ended for its length alone: there is more to read. Not through the poller, which is two system
+                        # calls and an event of trio's that say nothing new.
+                        scheduler.cut = False
+                        await trio.lowlevel.cancel_shielded_checkpoint()
+                    else:
+                        await self._poller.wait()
                 except Exception as exc:
                     # Of a signal handler: without a watcher an idle pump would wait for ever.
                     self.interrupt(exc)

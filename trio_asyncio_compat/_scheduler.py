@@ -60,6 +60,7 @@ class Scheduler:
         "by_deadline",
         "cancelled",
         "clock",
+        "cut",
         "deadlines",
         "ending",
         "idle",
@@ -86,6 +87,7 @@ class Scheduler:
         self.idle = False
         self.stopping = False
         self.ending = False
+        self.cut = False
         self.turns = 0
         self.slices = 0
         self.longest_slice = 0.0
@@ -297,6 +299,7 @@ class Scheduler:
                 break
             if not (ready or (served and (found or not quiet)) or (self.deadlines and self.deadlines[0] <= self.time())):
                 break
+        self.cut = found > 0 and not self._lazy
         if now - start > self.longest_slice:
             self.longest_slice = now - start
 
