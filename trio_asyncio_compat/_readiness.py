@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
+from ._guesses import Guesses
+
 if TYPE_CHECKING:
     import collections
     from collections.abc import Iterator
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 MAX_EVENTS = 512
 
 
-class Poller(abc.ABC):
+class Poller(Guesses, abc.ABC):
     """Handles by descriptor, in two tables; what asyncio's transports ask of a selector is answered from them.
 
     Invariants: a descriptor is in `readers` or `writers` exactly while the kernel is asked about that direction. The
@@ -36,6 +38,7 @@ class Poller(abc.ABC):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.readers: dict[int, Handle] = {}
         self.writers: dict[int, Handle] = {}
         self._objects: dict[int, Any] = {}
@@ -162,6 +165,7 @@ class Poller(abc.ABC):
         self.readers.clear()
         self.writers.clear()
         self._objects.clear()
+        self.forget()
 
     def select(self, timeout: float | None = None) -> NoReturn:
         """What asyncio's selectors have, and who runs a loop of asyncio's by steps of his own calls."""
@@ -224,6 +228,10 @@ if sys.platform != "win32":
                     append(handle)
                 else:
                     self._found_more(fd, mask, ready)
+            if len(events) == 1 and mask == READ:
+                self.found_one(fd)
+            elif self._alone is not None and (events or not ready):
+                self.found_others()
             return len(events)
 
         def _found_more(self, fd: int, mask: int, ready: collections.deque[Handle]) -> None:
@@ -243,6 +251,7 @@ if sys.platform != "win32":
         async def wait(self) -> None:
             await trio.lowlevel.wait_readable(self._queue.fileno())
             self.nothing_to_find = False
+            self.guesses = 0
 
         def close(self) -> None:
             super().close()

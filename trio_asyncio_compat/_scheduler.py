@@ -209,8 +209,16 @@ class Scheduler:
         """
         self.turns += 1
         ready = self.ready
-        # Measured, a turn for one callback: 0.9 us instead of 1.0 without that call.
-        events = 0 if ready and self._poller.nothing_to_find else self._poller.poll(ready)
+        poller = self._poller
+        if ready:
+            # Measured, a turn for one callback: 0.9 us instead of 1.0 without that call.
+            events = 0 if poller.nothing_to_find else poller.poll(ready)
+        elif poller.guesses and not poller.guessed._cancelled:
+            poller.guesses -= 1
+            ready.append(poller.guessed)
+            events = 1
+        else:
+            events = poller.poll(ready)
         if self.deadlines:
             self._move_due_timers()
         self._run_ready()

@@ -13,6 +13,7 @@ import os
 import socket
 from typing import Any, NoReturn
 
+from ._guesses import may_find_nothing
 from ._stdlib import SocketTransport, logger
 
 # What one read takes at most: twice as much as asyncio's, so that a large message is taken in few pieces. Not more: what a protocol does
@@ -68,6 +69,7 @@ class TrioSocketTransport(SocketTransport):
         self._protocol_connected = True
         self._fills_buffer = isinstance(protocol, asyncio.BufferedProtocol)
 
+    @may_find_nothing
     def _read_ready(self) -> None:
         """Read once, for the protocol.
 
@@ -76,27 +78,42 @@ class TrioSocketTransport(SocketTransport):
         """
         if self._conn_lost:
             return
+        protocol = self._protocol
+        buffer = None
         if self._fills_buffer:
-            self._read_ready__get_buffer()
-            return
+            try:
+                buffer = protocol.get_buffer(-1)
+                if not len(buffer):
+                    raise RuntimeError("get_buffer() returned an empty buffer")
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
+                return
         try:
-            data = self._sock.recv(READ_SIZE)
+            # What was received, or into the protocol's buffer how much.
+            received = self._sock.recv(READ_SIZE) if buffer is None else self._sock.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
+            self._loop._poller.found_nothing()
             return
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             self._fatal_error(exc, "Fatal read error on socket transport")
             return
-        if not data:
+        if not received:
             self._read_ready__on_eof()
             return
         try:
-            self._protocol.data_received(data)
+            if buffer is None:
+                protocol.data_received(received)
+            else:
+                protocol.buffer_updated(received)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
+            method = "data_received" if buffer is None else "buffer_updated"
+            self._fatal_error(exc, f"Fatal error: protocol.{method}() call failed.")
 
     def get_write_buffer_size(self) -> int:
         """Bytes accepted but not yet taken by the system."""

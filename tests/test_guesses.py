@@ -1,0 +1,421 @@
+"""Reading without a poll (`_guesses.py`): that it happens, and what it must not change.
+
+Messages that bring the next one with them keep one descriptor readable in every turn, and no other: what is guessed then is right until a
+test ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import os
+import select
+import socket
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+import trio
+
+from trio_asyncio_compat import _readiness, aio_as_trio
+from trio_asyncio_compat._guesses import IN_A_ROW, POLLS_AFTER_A_MISS, POLLS_BEFORE, Guesses, may_find_nothing
+from trio_asyncio_compat._handles import Handle
+
+from .support import Run
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="counts what epoll is asked")
+
+MESSAGES = 200
+KINDS = ["socket", "buffer", "pipe"]
+
+
+class Source:
+    """What a protocol gets, and the other end from which it gets it."""
+
+    def __init__(self, send: Callable[[bytes], object]) -> None:
+        self.numbers: list[int] = []
+        self.ended = asyncio.Event()
+        self.transport: Any = None
+        # Called with the number of each message.
+        self.then: Callable[[int], object] = self.next_one
+        self._send = send
+        self._buffer = bytearray(4)
+
+    def send(self, number: int) -> None:
+        self._send(number.to_bytes(4, "big"))
+
+    def next_one(self, number: int) -> None:
+        """Send the next message."""
+        self.send(number + 1)
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), 4):
+            number = int.from_bytes(data[start : start + 4], "big")
+            self.numbers.append(number)
+            self.then(number)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        Source.data_received(self, bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> None:
+        self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+
+class ByData(Source, asyncio.Protocol):
+    pass
+
+
+class ByBuffer(Source, asyncio.BufferedProtocol):
+    pass
+
+
+@asynccontextmanager
+async def source(kind: str) -> AsyncIterator[Source]:
+    """A connection of this kind, its other end in hand."""
+    loop = asyncio.get_running_loop()
+    transport: asyncio.BaseTransport
+    protocol: Any
+    if kind == "pipe":
+        read, write = os.pipe()
+        with open(write, "wb", 0) as end:
+            transport, protocol = await loop.connect_read_pipe(lambda: ByData(end.write), open(read, "rb", 0))
+            yield protocol
+            transport.close()
+    else:
+        one, other = socket.socketpair()
+        with other:
+            factory = ByBuffer if kind == "buffer" else ByData
+            transport, protocol = await loop.create_connection(lambda: factory(other.send), sock=one)
+            yield protocol
+            transport.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+class CountingEpoll:
+    """An epoll that counts how often it was asked."""
+
+    def __init__(self, epoll: Any, found: list[int]) -> None:
+        self._epoll = epoll
+        self._found = found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)
+
+    def poll(self, timeout: float, max_events: int) -> Any:
+        found = self._epoll.poll(timeout, max_events)
+        self._found.append(len(found))
+        return found
+
+
+@pytest.fixture
+def polls() -> Iterator[list[int]]:
+    """How many descriptors each poll has found, on loops with an epoll that are made in the test."""
+    found: list[int] = []
+    new_queue = _readiness._new_queue
+
+    def new_counting_queue() -> CountingEpoll:
+        return CountingEpoll(new_queue(), found)
+
+    with mock.patch.object(_readiness, "_new_queue", new_counting_queue):
+        yield found
+
+
+async def until(source: Source, count: int, also: Callable[[int], object] = int) -> None:
+    """Go on until so many messages have come."""
+    enough = asyncio.get_running_loop().create_future()
+
+    def then(number: int) -> None:
+        also(number)
+        if number + 1 < count:
+            source.next_one(number)
+        else:
+            enough.set_result(None)
+
+    source.then = then
+    source.send(0)
+    await enough
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_connection_that_always_has_something_is_mostly_read_without_a_poll(run: Run, kind: str, polls: list[int]) -> None:
+    async def main() -> None:
+        async with source(kind) as it:
+            before = len(polls)
+            await until(it, MESSAGES)
+            assert it.numbers == list(range(MESSAGES))
+            if run.poller == "nested":
+                # One poll for each `IN_A_ROW` reads; a slice that ends begins the next with a poll.
+                assert len(polls) - before < MESSAGES / 2
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_descriptor_waits_for_no_more_than_its_share(run: Run, kind: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        one, other = socket.socketpair()
+        heard: list[int] = []
+        with one, other:
+            async with source(kind) as it:
+
+                def readable() -> None:
+                    one.recv(1)
+                    heard.append(len(it.numbers))
+
+                loop.add_reader(one, readable)
+                await until(it, MESSAGES, lambda number: number == 100 and other.send(b"x"))
+                loop.remove_reader(one)
+        # One more read, for the order in which a poll finds the two.
+        assert 101 <= heard[0] <= 101 + IN_A_ROW + 1
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_timers_and_callbacks_come_in_between_as_ever(run: Run, kind: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        seen: list[tuple[str, int]] = []
+
+        def also(number: int) -> None:
+            if number == 100:
+                loop.call_soon(lambda: seen.append(("soon", len(it.numbers))))
+                loop.call_later(0, lambda: seen.append(("timer", len(it.numbers))))
+
+        async with source(kind) as it:
+            await until(it, MESSAGES, also)
+        # A turn runs what was queued, then what it found to read, then what is due.
+        assert seen == [("soon", 101), ("timer", 102)]
+
+    run(main)
+
+
+# A pipe's reading end has no `abort`.
+@pytest.mark.parametrize(
+    ("kind", "stop"), [(kind, stop) for kind in KINDS for stop in ("pause_reading", "close", "abort") if (kind, stop) != ("pipe", "abort")]
+)
+def test_nothing_is_read_once_the_transport_has_been_told(run: Run, kind: str, stop: str) -> None:
+    async def main() -> None:
+        async with source(kind) as it:
+
+            def then(number: int) -> None:
+                it.send(number + 1)
+                if number == 100:
+                    getattr(it.transport, stop)()
+
+            it.then = then
+            it.send(0)
+            while len(it.numbers) < 101:
+                await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert it.numbers == list(range(101))
+            if stop == "pause_reading":
+                it.then = int
+                it.transport.resume_reading()
+                while len(it.numbers) < 102:
+                    await asyncio.sleep(0)
+            else:
+                await it.ended.wait()
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_end_is_seen(run: Run, kind: str) -> None:
+    async def main() -> None:
+        async with source(kind) as it:
+            await until(it, 100)
+            it._send.__self__.close()  # type: ignore[attr-defined]
+            await it.ended.wait()
+            assert it.numbers == list(range(100))
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_peer_that_stops_answering_at_once_is_waited_for(run: Run, kind: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with source(kind) as it:
+            await until(it, 100)
+            it.then = int
+            # Each comes when the loop has had the time to find nothing.
+            for number in range(100, 120):
+                loop.call_later(0.001, it.send, number)
+                while len(it.numbers) <= number:
+                    await asyncio.sleep(0)
+            assert it.numbers == list(range(120))
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_of_the_protocol_is_reported_and_closes_the_connection(run: Run, kind: str) -> None:
+    async def main() -> None:
+        errors: list[Any] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
+        async with source(kind) as it:
+
+            def then(number: int) -> None:
+                it.send(number + 1)
+                if number == 100:
+                    raise ZeroDivisionError
+
+            it.then = then
+            it.send(0)
+            while not errors:
+                await asyncio.sleep(0)
+            assert it.numbers == list(range(101))
+            assert type(errors[0]) is ZeroDivisionError
+            it.then = int
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trio_task_waits_for_two_slices_at_most(hosted_run: Run, kind: str) -> None:
+    async def busy() -> None:
+        async with source(kind) as it:
+            await until(it, 5000)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        slices: list[int] = []
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def observe() -> None:
+                while True:
+                    slices.append(loop.statistics().slices)  # type: ignore[attr-defined]
+                    await trio.lowlevel.checkpoint()
+
+            await aio_as_trio(busy)()
+            nursery.cancel_scope.cancel()
+        # A step of trio lies between two, and the tasks of a step come in any order.
+        assert max(after - before for before, after in itertools.pairwise(slices)) <= 2
+        assert len(slices) > 10
+
+    hosted_run.trio_run(main)
+
+
+def test_a_reader_of_the_program_is_called_only_when_there_is_something_to_read(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        one, other = socket.socketpair()
+        enough = loop.create_future()
+        calls = 0
+
+        def readable() -> None:
+            nonlocal calls
+            # Such a callback may block.
+            assert select.select([one], [], [], 0)[0]
+            one.recv(1)
+            calls += 1
+            if calls % 10:
+                other.send(b"x")
+            elif calls == 100:
+                enough.set_result(None)
+            else:
+                loop.call_later(0.001, other.send, b"x")
+
+        with one, other:
+            loop.add_reader(one, readable)
+            other.send(b"x")
+            await enough
+            loop.remove_reader(one)
+
+    run(main)
+
+
+def test_a_closed_loop_keeps_no_transport_alive(sync_run: Run) -> None:
+    loop = sync_run.new_loop()
+
+    async def main() -> weakref.ref[Any]:
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        with other:
+            _, protocol = await loop.create_connection(lambda: ByData(other.send), sock=one)
+            await until(protocol, 100)
+        one.close()
+        return weakref.ref(protocol)
+
+    protocol = loop.run_until_complete(main())
+    loop.close()
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        gc.collect()
+    assert protocol() is None
+
+
+class TestTheRule:
+    """`Guesses` by itself."""
+
+    @staticmethod
+    def guesses(*, marked: bool = True) -> Guesses:
+        it = Guesses()
+        callback = may_find_nothing(lambda: None) if marked else lambda: None
+        it.readers = {fd: Handle(callback, (), None, None) for fd in (3, 4)}
+        return it
+
+    def test_guesses_after_polls_that_found_one_alone(self) -> None:
+        it = self.guesses()
+        for _ in range(POLLS_BEFORE - 1):
+            it.found_one(3)
+            assert not it.guesses
+        it.found_one(3)
+        assert it.guesses == IN_A_ROW
+        assert it.guessed is it.readers[3]
+
+    def test_none_for_a_reader_that_must_find_something(self) -> None:
+        it = self.guesses(marked=False)
+        for _ in range(100):
+            it.found_one(3)
+            assert not it.guesses
+
+    @pytest.mark.parametrize("fd", [4, 5])
+    def test_begins_anew_with_another(self, fd: int) -> None:
+        it = self.guesses()
+        for _ in range(POLLS_BEFORE):
+            it.found_one(3)
+        it.found_one(fd)
+        assert not it.guesses
+        for _ in range(POLLS_BEFORE - 1):
+            it.found_one(3)
+            assert not it.guesses
+
+    def test_begins_anew_when_a_poll_found_others(self) -> None:
+        it = self.guesses()
+        for _ in range(POLLS_BEFORE):
+            it.found_one(3)
+        it.found_others()
+        assert not it.guesses
+        for _ in range(POLLS_BEFORE - 1):
+            it.found_one(3)
+            assert not it.guesses
+
+    def test_waits_longer_after_a_miss(self) -> None:
+        it = self.guesses()
+        for _ in range(POLLS_BEFORE):
+            it.found_one(3)
+        it.found_nothing()
+        for _ in range(POLLS_AFTER_A_MISS + POLLS_BEFORE - 1):
+            assert not it.guesses
+            it.found_one(3)
+        it.found_one(3)
+        assert it.guesses
