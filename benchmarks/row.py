@@ -5,6 +5,7 @@ The modules that hold rows (`rows.py` lists them) make `Row`s; `worker.py` runs 
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import math
 import os
@@ -78,6 +79,11 @@ def repeated(work: Callable[[int], Awaitable[None]]) -> Callable[[float], Awaita
 
 def memory() -> int:
     """Bytes of this process that are in memory now. Linux only, like the rows that ask."""
+    # What glibc keeps for later is given back first: it says how much was in use at some moment before. Measured, an idle connection on
+    # Python 3.11, ours and asyncio's: 1,956 and 1,837 bytes without, +-9 %; 1,865 and 2,126 with; Python allocates 1,413 and 1,620 of them.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
