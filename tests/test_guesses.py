@@ -20,11 +20,11 @@ from unittest import mock
 import pytest
 import trio
 
-from trio_asyncio_compat import _readiness, aio_as_trio
+from trio_asyncio_compat import TrioEventLoop, _readiness, aio_as_trio
 from trio_asyncio_compat._guesses import IN_A_ROW, POLLS_AFTER_A_MISS, POLLS_BEFORE, Guesses, may_find_nothing
 from trio_asyncio_compat._handles import Handle
 
-from .support import Run
+from .support import Records, Run
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="counts what epoll is asked")
 
@@ -183,6 +183,18 @@ def test_another_descriptor_waits_for_no_more_than_its_share(run: Run, kind: str
         assert 101 <= heard[0] <= 101 + IN_A_ROW + 1
 
     run(main)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_that_takes_as_long_as_a_slice_is_never_run_without_a_poll(clean: Records, kind: str, polls: list[int]) -> None:
+    async def main() -> None:
+        async with source(kind) as it:
+            before = len(polls)
+            await until(it, MESSAGES)
+            assert len(polls) - before >= MESSAGES
+
+    with asyncio.Runner(loop_factory=lambda: TrioEventLoop(poller="nested", slice_length=1e-9)) as runner:
+        runner.run(main())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -251,7 +251,6 @@ if sys.platform != "win32":
         async def wait(self) -> None:
             await trio.lowlevel.wait_readable(self._queue.fileno())
             self.nothing_to_find = False
-            self.guesses = 0
 
         def close(self) -> None:
             super().close()

@@ -296,6 +296,8 @@ class Scheduler:
         # A poller that learns what is ready only from trio makes one turn at a time.
         end = start if self._lazy else start + self._slice_length
         ready, in_trio_task = self.ready, self.in_trio_task
+        # Callbacks that take long: no descriptor waits for more of them than fit in a slice, and one.
+        self._poller.guesses = 0
         served = False
         while True:
             quiet = not ready
