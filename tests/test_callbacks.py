@@ -486,3 +486,16 @@ def test_a_closed_loop_refuses_work(sync_run: Run) -> None:
     assert loop.is_closed()
     loop.stop()
     loop.time()
+
+
+def test_timers_that_were_forgotten_are_found_where_test_suites_look(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(3600 + number, int) for number in range(3)]
+        timers[1].cancel()
+        left = [timer for timer in loop._scheduled if not timer.cancelled() and timer.when() > loop.time() + 3000]  # type: ignore[attr-defined]
+        assert left == [timers[0], timers[2]]
+        for timer in left:
+            timer.cancel()
+
+    run(main)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .connections import Buffered, Recorder, close, collect_errors, connected, echo, pair, serving, turns
+from .connections import Buffered, Chunks, Recorder, close, collect_errors, connected, echo, pair, serving, turns
 from .support import Run
 
 DATA = hashlib.shake_256(b"seed").digest(4_000_003)
@@ -342,3 +342,25 @@ def test_what_ends_a_program_is_not_taken_for_an_error_of_the_protocol(sync_run:
                 for protocol, other in protocols:
                     protocol.transport.abort()
                     other.close()
+
+
+def test_a_read_takes_no_more_than_the_transport_is_told(run: Run) -> None:
+    async def main() -> None:
+        pieces: list[int] = []
+
+        class Pieces(Chunks):
+            def data_received(self, data: bytes) -> None:
+                super().data_received(data)
+                pieces.append(len(data))
+
+            def connection_made(self, transport: Any) -> None:
+                transport.max_size = 1024
+
+        protocol, other = await pair(Pieces)
+        with other:
+            other.send(bytes(50_000))
+        await protocol.lost
+        assert sum(pieces) == 50_000
+        assert max(pieces) == 1024
+
+    run(main)

@@ -34,6 +34,25 @@ async def what_arrives(write: Callable[[asyncio.WriteTransport], None]) -> bytes
     return bytes(protocol.data[len(filling) :])
 
 
+def test_small_pieces_that_wait_are_joined(run: Run) -> None:
+    pieces = [b"%d," % number for number in range(20_000)]
+    whole = b"".join(pieces)
+
+    def write(transport: asyncio.WriteTransport) -> None:
+        before = transport.get_write_buffer_size()
+        for piece in pieces:
+            transport.write(piece)
+        assert transport.get_write_buffer_size() == before + len(whole)
+        if run.ours:
+            # Each piece by itself takes forty times its length.
+            assert len(transport._buffer) < len(whole) / 1024 + 2  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        assert await what_arrives(write) == whole
+
+    run(main)
+
+
 def test_what_is_written_may_be_changed_afterwards(run: Run) -> None:
     def write(transport: asyncio.WriteTransport) -> None:
         data = bytearray(b"as it was")

@@ -34,6 +34,15 @@ class Callbacks(SelectorLoop):
     _scheduler: Scheduler
     _pump: Pump
 
+    @property
+    def _scheduled(self) -> list[_stdlib.TimerHandle]:
+        """The timers that are not cancelled, for test suites that look there for forgotten ones."""
+        return self._scheduler.timers()
+
+    @_scheduled.setter
+    def _scheduled(self, nothing: list[Any]) -> None:
+        """Only the base class's constructor sets it."""
+
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None) -> asyncio.Handle:
         """Run `callback(*args)` in the next turn, after what is queued already.
 

@@ -17,7 +17,6 @@ from ._tls import TlsProtocol, upgrade
 from ._transports import TrioSocketTransport
 
 if sys.platform != "win32":
-    from ._pipes import TrioReadPipeTransport
     from ._stdlib import UnixSubprocessTransport
 
 if TYPE_CHECKING:
@@ -134,17 +133,17 @@ class Endpoints(SockRecv):
             self._servers.add(server)
         super()._start_serving(protocol_factory, sock, sslcontext, server, *args, **options)
 
+    def _make_read_pipe_transport(self, *args: Any, **options: Any) -> Any:
+        transport = super()._make_read_pipe_transport(*args, **options)
+        self._pipes.add(transport)
+        return transport
+
     def _make_write_pipe_transport(self, *args: Any, **options: Any) -> Any:
         transport = super()._make_write_pipe_transport(*args, **options)
         self._pipes.add(transport)
         return transport
 
     if sys.platform != "win32":
-
-        def _make_read_pipe_transport(self, *args: Any, **options: Any) -> TrioReadPipeTransport:
-            transport = TrioReadPipeTransport(self, *args, **options)
-            self._pipes.add(transport)
-            return transport
 
         async def _make_subprocess_transport(
             self,

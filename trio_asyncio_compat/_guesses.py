@@ -8,15 +8,13 @@ streams. What other descriptors pay for it is in decisions.md, "Reading without 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ._handles import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
-    from ._stdlib import Handle
-
-    F = TypeVar("F", bound=Callable[..., object])
+    from . import _stdlib
 
 # As often must polls have found a connection alone, in a row.
 POLLS_BEFORE = 4
@@ -25,26 +23,35 @@ POLLS_BEFORE = 4
 IN_A_ROW = 8
 # After a read that found nothing, so many polls more. Such a read costs as much as three polls (measured on 3.11: 1.1 us).
 POLLS_AFTER_A_MISS = 16
+# Whether a descriptor blocks is a matter of the open file, which a child process may share and change. A read that follows a poll does not
+# notice; this flag keeps the others from waiting. Reads of pipes and terminals have none, so those are never guessed.
+DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 
 
-def may_find_nothing(reader: F) -> F:
-    """Say of a callback for a readable descriptor that it may be called when there is nothing to read, and calls `found_nothing` then."""
-    reader.may_find_nothing = True  # type: ignore[attr-defined]
-    return reader
+class Guessable:
+    """A transport whose reader takes flags for its system call, and calls `Guesses.found_nothing` where there is nothing to read."""
+
+    __slots__ = ()
+
+    def may_be_guessed(self) -> bool:
+        """Whether the next reads may be made without a poll. Asked before every few of them."""
+        raise NotImplementedError
 
 
 class Guesses:
     """Which descriptor will be readable next. A base of pollers.
 
-    Invariant: `guesses` is positive only after polls that have found one descriptor alone, whose reader is `guessed` and marked with
-    `may_find_nothing`. So many turns may then run that one in place of a poll, unless it is cancelled, or they have callbacks to run.
+    Invariant: `guesses` is positive only after polls that have found one descriptor alone, whose reader belongs to a `Guessable` and is
+    still registered. So many turns may then run `attempt`, which is that reader told not to wait, in place of a poll, unless they have
+    callbacks to run.
     """
 
-    readers: dict[int, Handle]
-    guessed: Handle
+    readers: dict[int, _stdlib.Handle]
 
     def __init__(self) -> None:
         self.guesses = 0
+        self.attempt: Any = None
+        self._guessed: _stdlib.Handle | None = None
         # What the last poll has found alone, and how often in a row; negative after a miss.
         self._alone: int | None = None
         self._polls = 0
@@ -56,13 +63,18 @@ class Guesses:
             self._polls = min(self._polls, 0)
         self._polls += 1
         self.guesses = 0
-        if self._polls >= POLLS_BEFORE:
-            handle = self.readers.get(fd)
-            if handle is not None and getattr(handle._callback, "may_find_nothing", False):
-                self.guessed = handle
-                self.guesses = IN_A_ROW
-            else:
-                self._polls = 0
+        if self._polls >= POLLS_BEFORE and DONT_WAIT:
+            self._guess(self.readers.get(fd))
+
+    def _guess(self, handle: _stdlib.Handle | None) -> None:
+        transport = getattr(handle and handle._callback, "__self__", None)
+        if handle is None or not isinstance(transport, Guessable) or not transport.may_be_guessed():
+            self._polls = 0
+            return
+        if handle is not self._guessed:
+            self._guessed = handle
+            self.attempt = Handle(handle._callback, (DONT_WAIT,), handle._loop, handle._context)  # type: ignore[arg-type]
+        self.guesses = IN_A_ROW
 
     def found_others(self) -> None:
         """A poll has found several descriptors; or nothing, with no callback to run, so the peer does not answer at once."""
@@ -74,7 +86,8 @@ class Guesses:
         self._polls = -POLLS_AFTER_A_MISS
         self.guesses = 0
 
-    def forget(self) -> None:
-        """Keep no reader alive: the poller is closed."""
-        self.guesses = 0
-        vars(self).pop("guessed", None)
+    def forget(self, reader: _stdlib.Handle | None) -> None:
+        """It is not registered any more."""
+        if reader is self._guessed:
+            self.guesses = 0
+            self._guessed = self.attempt = None

@@ -119,7 +119,6 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
         # The base class asks its selector only about registrations, and closes it.
         super().__init__(self._poller)
         self._ready = self._scheduler.ready
-        self._scheduled = self._scheduler.deadlines
         self._constructed = True
 
     def __del__(self, _warn: Any = warnings.warn) -> None:

@@ -73,6 +73,7 @@ class Poller(Guesses, abc.ABC):
         before = table.get(fd)
         table[fd] = handle
         if before is not None:
+            self.forget(before)
             before.cancel()
 
     def _remove(self, table: dict[int, Handle], other: dict[int, Handle], fileobj: Any) -> bool:
@@ -86,6 +87,7 @@ class Poller(Guesses, abc.ABC):
             pass  # closed before it was removed: the kernel has forgotten it already
         if self._objects and fd not in other:
             self._objects.pop(fd, None)
+        self.forget(handle)
         handle.cancel()
         return True
 
@@ -165,7 +167,7 @@ class Poller(Guesses, abc.ABC):
         self.readers.clear()
         self.writers.clear()
         self._objects.clear()
-        self.forget()
+        self.forget(self._guessed)
 
     def select(self, timeout: float | None = None) -> NoReturn:
         """What asyncio's selectors have, and who runs a loop of asyncio's by steps of his own calls."""

@@ -157,8 +157,7 @@ class Scheduler:
                     del self.by_deadline[when]
             elif self._forget_cancelled(timers):
                 del self.by_deadline[when]
-        # In place: the list is shared with the loop.
-        self.deadlines[:] = self.by_deadline
+        self.deadlines = list(self.by_deadline)
         heapq.heapify(self.deadlines)
 
     def _forget_first(self, when: float) -> bool:
@@ -213,9 +212,9 @@ class Scheduler:
         if ready:
             # Measured, a turn for one callback: 0.9 us instead of 1.0 without that call.
             events = 0 if poller.nothing_to_find else poller.poll(ready)
-        elif poller.guesses and not poller.guessed._cancelled:
+        elif poller.guesses:
             poller.guesses -= 1
-            ready.append(poller.guessed)
+            ready.append(poller.attempt)
             events = 1
         else:
             events = poller.poll(ready)

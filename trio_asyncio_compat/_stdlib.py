@@ -66,7 +66,6 @@ if TYPE_CHECKING:
         """`asyncio.SelectorEventLoop` with the attributes and hooks that a loop built on it uses."""
 
         _ready: collections.deque[Handle]
-        _scheduled: list[Any]
         _closed: bool
         _stopping: bool
         _debug: bool
@@ -194,18 +193,6 @@ if TYPE_CHECKING:
         def _process_exited(self, returncode: int) -> None: ...
         async def _wait(self) -> int: ...
 
-    class UnixReadPipeTransport(asyncio.ReadTransport):
-        """`asyncio.unix_events._UnixReadPipeTransport`."""
-
-        _loop: Any
-        _fileno: int
-        _protocol: Any
-        max_size: int
-
-        def __init__(self, loop: Any, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> None: ...
-        def _read_ready(self) -> None: ...
-        def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
-
 else:
     Handle = events.Handle
     TimerHandle = events.TimerHandle
@@ -224,7 +211,6 @@ else:
         from asyncio import unix_events
 
         UnixSubprocessTransport = unix_events._UnixSubprocessTransport
-        UnixReadPipeTransport = unix_events._UnixReadPipeTransport
 
 
 # How many frames debug mode keeps of where a coroutine was made. Twice as many as asyncio: about ten are ours where code of one world is
@@ -368,8 +354,6 @@ USED_NAMES: dict[Any, list[str]] = {
         "_source_traceback",
     ],
 }
-if sys.platform != "win32":
-    USED_NAMES[UnixReadPipeTransport] = ["max_size", "_read_ready", "_fatal_error"]
 if sys.version_info < (3, 13):
     USED_NAMES[tasks] = ["_current_tasks", "_enter_task", "_leave_task"]
 else:

@@ -13,7 +13,7 @@ import os
 import socket
 from typing import Any, NoReturn
 
-from ._guesses import may_find_nothing
+from ._guesses import Guessable
 from ._stdlib import SocketTransport, logger
 
 # What one read takes at most: twice as much as asyncio's, so that a large message is taken in few pieces. Not more: what a protocol does
@@ -24,6 +24,9 @@ from ._stdlib import SocketTransport, logger
 READ_SIZE = 512 * 1024
 # Larger than a read buffer; see `keep_read_buffers`.
 _LARGE_BLOCK = 2 * 1024 * 1024
+# Pieces that wait are joined up to this length, in bytes: each takes 360 bytes besides its own, which for small ones is many times what
+# copying them costs. Measured on 3.11, 500,000 writes of 9 bytes that wait: 5 MB instead of 179, 0.4 s instead of 1.0.
+JOINED_SIZE = 2048
 # asyncio's threshold for logging writes to a connection that is lost.
 LOG_AFTER_LOST_WRITES = 5
 
@@ -48,8 +51,8 @@ def keep_read_buffers() -> None:
     bytes(_LARGE_BLOCK)
 
 
-class TrioSocketTransport(SocketTransport):
-    """A stream socket whose writes never copy what is not sent yet.
+class TrioSocketTransport(SocketTransport, Guessable):
+    """A stream socket whose writes copy nothing that is not sent yet, but for small pieces.
 
     Invariants: `_buffer` holds non-empty views of immutable bytes in the order written (none: `_EMPTY`), `_buffer_size` their
     length in bytes; the descriptor is watched for writing exactly while `_buffer` is not empty.
@@ -61,6 +64,8 @@ class TrioSocketTransport(SocketTransport):
         super().__init__(loop, sock, protocol, waiter, extra, server, **options)
         self._buffer = _EMPTY
         self._buffer_size = 0
+        # What one read takes at most, in bytes. In the object, since Python 3.11 is slow to look it up in the class.
+        self.max_size = READ_SIZE
 
     def set_protocol(self, protocol: Any) -> None:
         """Have `protocol` receive what comes from now on."""
@@ -69,8 +74,14 @@ class TrioSocketTransport(SocketTransport):
         self._protocol_connected = True
         self._fills_buffer = isinstance(protocol, asyncio.BufferedProtocol)
 
-    @may_find_nothing
-    def _read_ready(self) -> None:
+    def may_be_guessed(self) -> bool:
+        """Not a socket of another class, whose methods may be other ones; nor one that is not readable before it holds so many bytes."""
+        try:
+            return type(self._sock) is socket.socket and self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) <= 1
+        except OSError:
+            return False
+
+    def _read_ready(self, flags: int = 0) -> None:
         """Read once, for the protocol.
 
         The base class's way, in one call instead of two, and without looking up an attribute of the class, which Python 3.11 does slowly.
@@ -92,7 +103,10 @@ class TrioSocketTransport(SocketTransport):
                 return
         try:
             # What was received, or into the protocol's buffer how much.
-            received = self._sock.recv(READ_SIZE) if buffer is None else self._sock.recv_into(buffer)
+            if flags:
+                received = self._sock.recv(self.max_size, flags) if buffer is None else self._sock.recv_into(buffer, 0, flags)
+            else:
+                received = self._sock.recv(self.max_size) if buffer is None else self._sock.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
             self._loop._poller.found_nothing()
             return
@@ -195,10 +209,13 @@ class TrioSocketTransport(SocketTransport):
         return view[sent:] if sent else view
 
     def _append(self, view: memoryview) -> None:
-        if not self._buffer:
-            self._buffer = collections.deque()
-        self._buffer.append(view)
+        buffer = self._buffer
+        if not buffer:
+            buffer = self._buffer = collections.deque()
         self._buffer_size += len(view)
+        if buffer and len(buffer[-1]) + len(view) <= JOINED_SIZE:
+            view = memoryview(b"".join((buffer.pop(), view)))
+        buffer.append(view)
 
     def _watch_writable(self) -> None:
         options = {"context": self._context} if hasattr(self, "_context") else {}
