@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import trio
 
-from trio_asyncio_compat import TrioEventLoop, _guesses, aio_as_trio, open_loop, run_trio, trio_as_aio
+from trio_asyncio_compat import TrioEventLoop, aio_as_trio, open_loop, run_trio, trio_as_aio
 from trio_asyncio_compat._transports import keep_read_buffers
 
 # Of glibc, with their values at the start of a process: above what size memory is given back at once, and blocks are served by mmap.
@@ -91,47 +91,6 @@ def asyncio_calls_trio(at_once: bool) -> Measurement:
     def measure(seconds: float) -> float:
         with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
             return runner.run(calls(seconds))
-
-    return measure
-
-
-# A connection that is alone is read without a poll
-
-
-class Feeding(asyncio.Protocol):
-    """Has the next message sent by each that comes, until it is time."""
-
-    def __init__(self, send: Callable[[bytes], object], seconds: float) -> None:
-        self.send = send
-        self.count = 0
-        self.start = time.process_time()
-        self.seconds = seconds
-        self.spent: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-
-    def data_received(self, data: bytes) -> None:
-        self.count += 1
-        if self.count % 1000 or (spent := time.process_time() - self.start) < self.seconds:
-            self.send(data)
-        else:
-            self.spent.set_result(spent / self.count)
-
-
-def message(guesses: int) -> Measurement:
-    async def main(seconds: float) -> float:
-        one, other = socket.socketpair()
-        with other:
-            loop = asyncio.get_running_loop()
-            transport, protocol = await loop.create_connection(lambda: Feeding(other.send, seconds), sock=one)
-            other.send(bytes(1024))
-            try:
-                return await protocol.spent
-            finally:
-                transport.close()
-
-    def measure(seconds: float) -> float:
-        _guesses.IN_A_ROW = guesses
-        with asyncio.Runner(loop_factory=TrioEventLoop) as runner:
-            return runner.run(main(seconds))
 
     return measure
 
@@ -214,7 +173,6 @@ IDEAS: dict[str, tuple[Measurement, Measurement]] = {
     "sleep(0), with slices of 1 ms and without": (callback(0.001), callback(1e-9)),
     "trio calls asyncio: first step at once, or in a task": (trio_calls_asyncio(True), trio_calls_asyncio(False)),
     "asyncio calls trio: first step at once, or in a task": (asyncio_calls_trio(True), asyncio_calls_trio(False)),
-    "a message of 1 KiB, sent and received: without a poll, or with": (message(_guesses.IN_A_ROW), message(0)),
     "a read of 1 KiB: memory kept, or not": (read(True), read(False)),
     "a timer made and taken out: heap of numbers, or of handles": (timer(True), timer(False)),
     "a callback with one argument: written out, or with *": (call(True), call(False)),
@@ -239,7 +197,7 @@ def main() -> None:
             for variant in (0, 1):
                 found[variant].append(_in_new_process(idea, variant, options.seconds))
         with_it, without = (statistics.median(times) * 1e6 for times in found)
-        print(f"{idea:63} {with_it:8.2f} us {without:8.2f} us {without / with_it:8.2f} times", flush=True)
+        print(f"{idea:60} {with_it:8.2f} us {without:8.2f} us {without / with_it:8.2f} times", flush=True)
 
 
 def _in_new_process(idea: str, variant: int, seconds: float) -> float:

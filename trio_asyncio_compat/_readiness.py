@@ -16,20 +16,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from ._guesses import Guesses
-
 if TYPE_CHECKING:
     import collections
     from collections.abc import Iterator
 
     from ._stdlib import Handle
 
-# Events taken from the kernel in one poll. The buffer for them is allocated at each call, so its size is what a poll
-# costs with many idle descriptors; those left over come first in the next poll.
+# Events taken from the kernel in one poll, at first. The buffer for them is allocated at each call, so its size is what a poll costs with
+# many idle descriptors; it grows when there were more.
 MAX_EVENTS = 512
 
 
-class Poller(Guesses, abc.ABC):
+class Poller(abc.ABC):
     """Handles by descriptor, in two tables; what asyncio's transports ask of a selector is answered from them.
 
     Invariants: a descriptor is in `readers` or `writers` exactly while the kernel is asked about that direction. The
@@ -38,7 +36,6 @@ class Poller(Guesses, abc.ABC):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.readers: dict[int, Handle] = {}
         self.writers: dict[int, Handle] = {}
         self._objects: dict[int, Any] = {}
@@ -73,7 +70,6 @@ class Poller(Guesses, abc.ABC):
         before = table.get(fd)
         table[fd] = handle
         if before is not None:
-            self.forget(before)
             before.cancel()
 
     def _remove(self, table: dict[int, Handle], other: dict[int, Handle], fileobj: Any) -> bool:
@@ -87,7 +83,6 @@ class Poller(Guesses, abc.ABC):
             pass  # closed before it was removed: the kernel has forgotten it already
         if self._objects and fd not in other:
             self._objects.pop(fd, None)
-        self.forget(handle)
         handle.cancel()
         return True
 
@@ -167,7 +162,6 @@ class Poller(Guesses, abc.ABC):
         self.readers.clear()
         self.writers.clear()
         self._objects.clear()
-        self.forget(self._guessed)
 
     def select(self, timeout: float | None = None) -> NoReturn:
         """What asyncio's selectors have, and who runs a loop of asyncio's by steps of his own calls."""
@@ -202,6 +196,7 @@ if sys.platform != "win32":
             super().__init__()
             self._queue = _new_queue()
             self._ask = self._queue.poll
+            self._max_events = MAX_EVENTS
 
         def watch(self, fd: int, read: bool, write: bool) -> None:
             events = (READ if read else 0) | (WRITE if write else 0)
@@ -220,7 +215,11 @@ if sys.platform != "win32":
             # is what has ended the wait: left unread, the byte would end every wait from now on.
             self.nothing_to_find = len(self.readers) + len(self.writers) <= 1
             try:
-                events = self._ask(0, MAX_EVENTS)
+                events = self._ask(0, self._max_events)
+                if len(events) == self._max_events:
+                    # All that are ready belong to this turn, as in asyncio. What was told is told again.
+                    self._max_events += len(self.readers) + len(self.writers)
+                    events = self._ask(0, self._max_events)
             except InterruptedError:
                 return 0  # as asyncio's selectors do; the next turn asks again
             readers, append = self.readers, ready.append
@@ -230,10 +229,6 @@ if sys.platform != "win32":
                     append(handle)
                 else:
                     self._found_more(fd, mask, ready)
-            if len(events) == 1 and mask == READ:
-                self.found_one(fd)
-            elif self._alone is not None and (events or not ready):
-                self.found_others()
             return len(events)
 
         def _found_more(self, fd: int, mask: int, ready: collections.deque[Handle]) -> None:

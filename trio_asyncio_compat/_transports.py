@@ -13,7 +13,6 @@ import os
 import socket
 from typing import Any, NoReturn
 
-from ._guesses import Guessable
 from ._stdlib import SocketTransport, logger
 
 # What one read takes at most: twice as much as asyncio's, so that a large message is taken in few pieces. Not more: what a protocol does
@@ -51,7 +50,7 @@ def keep_read_buffers() -> None:
     bytes(_LARGE_BLOCK)
 
 
-class TrioSocketTransport(SocketTransport, Guessable):
+class TrioSocketTransport(SocketTransport):
     """A stream socket whose writes copy nothing that is not sent yet, but for small pieces.
 
     Invariants: `_buffer` holds non-empty views of immutable bytes in the order written (none: `_EMPTY`), `_buffer_size` their
@@ -74,14 +73,7 @@ class TrioSocketTransport(SocketTransport, Guessable):
         self._protocol_connected = True
         self._fills_buffer = isinstance(protocol, asyncio.BufferedProtocol)
 
-    def may_be_guessed(self) -> bool:
-        """Not a socket of another class, whose methods may be other ones; nor one that is not readable before it holds so many bytes."""
-        try:
-            return type(self._sock) is socket.socket and self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) <= 1
-        except OSError:
-            return False
-
-    def _read_ready(self, flags: int = 0) -> None:
+    def _read_ready(self) -> None:
         """Read once, for the protocol.
 
         The base class's way, in one call instead of two, and without looking up an attribute of the class, which Python 3.11 does slowly.
@@ -103,12 +95,8 @@ class TrioSocketTransport(SocketTransport, Guessable):
                 return
         try:
             # What was received, or into the protocol's buffer how much.
-            if flags:
-                received = self._sock.recv(self.max_size, flags) if buffer is None else self._sock.recv_into(buffer, 0, flags)
-            else:
-                received = self._sock.recv(self.max_size) if buffer is None else self._sock.recv_into(buffer)
+            received = self._sock.recv(self.max_size) if buffer is None else self._sock.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
-            self._loop._poller.found_nothing()
             return
         except (SystemExit, KeyboardInterrupt):
             raise
