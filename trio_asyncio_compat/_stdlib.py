@@ -134,7 +134,6 @@ if TYPE_CHECKING:
         def __init__(
             self, loop: Any, sock: Any, protocol: Any, waiter: Any = None, extra: Any = None, server: Any = None, **options: Any
         ) -> None: ...
-        def _read_ready__get_buffer(self) -> None: ...
         def _read_ready__on_eof(self) -> None: ...
         def _fatal_error(self, exc: BaseException, message: str = ...) -> None: ...
         def _maybe_pause_protocol(self) -> None: ...
@@ -335,7 +334,7 @@ _add_reader _remove_reader _add_writer _remove_writer _add_callback _add_callbac
 _make_socket_transport _make_ssl_transport _make_read_pipe_transport _make_write_pipe_transport _make_subprocess_transport
 """
 _TRANSPORT_NAMES = """
-_read_ready _read_ready__get_buffer _read_ready__on_eof _fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost
+_read_ready _read_ready__on_eof _fatal_error _maybe_pause_protocol _maybe_resume_protocol _call_connection_lost
 """
 USED_NAMES: dict[Any, list[str]] = {
     SelectorLoop: _LOOP_NAMES.split(),
