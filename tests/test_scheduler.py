@@ -25,6 +25,12 @@ def loop(clean: object) -> Any:
     loop.close()
 
 
+def turn(scheduler: Scheduler) -> None:
+    """One turn: a slice that is over at once."""
+    scheduler._slice_length = 0
+    scheduler.slice()
+
+
 def scheduled(scheduler: Scheduler) -> int:
     return sum(len(timers) if isinstance(timers, collections.deque) else 1 for timers in scheduler.by_deadline.values())
 
@@ -85,7 +91,7 @@ def test_timers_run_by_deadline_then_in_the_order_they_were_made(steps: list[Ste
             elif kind == "advance":
                 now += value
                 ran.clear()
-                scheduler.turn()
+                turn(scheduler)
                 due = sorted((when, key) for key, (when, _) in model.items() if when <= now)
                 assert ran == [key for _, key in due]
                 for key in ran:
@@ -116,7 +122,7 @@ def test_a_strange_deadline_is_over(loop: TrioEventLoop, when: float) -> None:
     loop.call_at(when, ran.append, "strange")
     loop.call_at(loop.time() - 1, ran.append, "plain")
     for _ in range(2):
-        loop._scheduler.turn()
+        turn(loop._scheduler)
     assert sorted(ran) == ["plain", "strange"]
 
 
@@ -126,10 +132,10 @@ def test_many_timers_due_at_once_leave_the_others_in_order(loop: TrioEventLoop) 
     for number in range(5000):
         make((number * 7919) % 5000, ran.append, (number * 7919) % 5000)
     loop._scheduler.time = lambda: 3000.5
-    loop._scheduler.turn()
+    turn(loop._scheduler)
     assert ran == list(range(3001))
     check(loop._scheduler)
     loop._scheduler.time = lambda: 1e9
-    loop._scheduler.turn()
+    turn(loop._scheduler)
     assert ran == list(range(5000))
     assert heapq.nsmallest(1, loop._scheduler.deadlines) == []

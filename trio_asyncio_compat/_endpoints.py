@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from . import _stdlib
-from ._handles import Handle
+from ._handles import new_handle
 from ._sock_recv import SockRecv
 from ._tls import TlsProtocol, upgrade
 from ._transports import TrioSocketTransport
@@ -67,7 +67,7 @@ class Endpoints(SockRecv):
 
     def _descriptor_handle(self, callback: Callable[..., object], args: tuple[Any, ...], context: Any) -> _stdlib.Handle:
         # In debug mode with a traceback of where it was made.
-        return (_stdlib.Handle if self._debug else Handle)(callback, args, self, context)
+        return (_stdlib.Handle if self._debug else new_handle)(callback, args, self, context)
 
     def _registrations_changed(self) -> None:
         if self._scheduler.idle:

@@ -1,7 +1,7 @@
 """asyncio's handles, made in fewer steps.
 
-Nearly everything that happens in a loop makes a handle, and the standard library's constructors take two or three Python calls. These set
-the same slots in one, for a loop that is not in debug mode; in debug mode the standard library's own are used.
+Nearly everything that happens in a loop makes a handle, and the standard library's constructors take two or three Python calls. These are
+made blank, and whoever makes one sets the slots; in debug mode the standard library's own are used.
 """
 
 from __future__ import annotations
@@ -21,20 +21,26 @@ class Handle(_stdlib.Handle):
 
     __slots__ = ()
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], loop: Any, context: Context | None) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        # `Handle()` then calls nothing that is written in Python. Measured, 50 to 75 ns; by `object.__new__(Handle)` 20 more.
+        __init__ = object.__init__
 
 
 class TimerHandle(_stdlib.TimerHandle):
     """`asyncio.TimerHandle`."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__
 
     def cancel(self) -> None:
         """Cancel the call; a second time does nothing."""
@@ -45,3 +51,15 @@ class TimerHandle(_stdlib.TimerHandle):
                 self._repr = repr(self)
             self._callback = None
             self._args = None
+
+
+def new_handle(callback: Callable[..., object], args: tuple[Any, ...], loop: Any, context: Context | None) -> Handle:
+    """A handle that calls `callback(*args)`, in the current context if that is None."""
+    handle = Handle()
+    handle._context = copy_context() if context is None else context
+    handle._loop = loop
+    handle._callback = callback
+    handle._args = args
+    handle._cancelled = False
+    handle._repr = handle._source_traceback = None
+    return handle

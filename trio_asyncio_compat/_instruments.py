@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,8 @@ class Instruments:
     def _switch(self, scheduler: type[Scheduler], pump: type[Pump]) -> None:
         self._scheduler.__class__ = scheduler
         self._pump.__class__ = pump
+        # A slice that goes on is one of the other class.
+        self._scheduler.last_turn = True
         self._waiting = None
 
     def call(self, hook: str, *args: object) -> None:
@@ -171,7 +174,7 @@ def _raise(error: BaseException) -> None:
 
 
 # A hook or a callback may remove the last instrument. The object is of the plain class from then on, while a method of these classes goes
-# on: so these call the plain methods by name, where `super()` would refuse, and need no method that only they have.
+# on: so these call methods by the name of the class, where `super()` would refuse, and what only they have would not be found.
 
 
 class InstrumentedScheduler(Scheduler):
@@ -179,11 +182,32 @@ class InstrumentedScheduler(Scheduler):
 
     __slots__ = ()
 
-    def turn(self) -> int:
+    def slice(self) -> None:
+        self.slices += 1
+        start = time.perf_counter()
+        self.last_turn = self.stopping
+        served = False
+        while True:
+            quiet = not self.ready
+            found = InstrumentedScheduler._turn(self)
+            served = served or found > 0
+            now = time.perf_counter()
+            if self._lazy or now - start >= self._slice_length or self.last_turn:
+                break
+            if not (self.ready or found or (served and not quiet) or (self.deadlines and self._first_is_due())):
+                break
+        self._ended(start, now, found)
+
+    def _turn(self) -> int:
         instruments = _of(self._loop)
         instruments.call("before_turn")
         try:
-            return Scheduler.turn(self)
+            self.turns += 1
+            found = 0 if self.ready and self._poller.nothing_to_find else self._poller.poll(self.ready)
+            if self.deadlines:
+                self._move_due_timers()
+            InstrumentedScheduler._run_ready(self)
+            return found
         finally:
             instruments.call("after_turn")
 

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import trio
 
 from ._instruments import InstrumentedScheduler
+from ._readiness import Poller
 from ._scheduler import Scheduler
 from ._stdlib import Handle
+from ._task_poller import TaskPoller
 from ._trio_private import is_interrupt_handler
 
 if TYPE_CHECKING:
@@ -26,23 +28,30 @@ if TYPE_CHECKING:
 
     from ._loop import TrioEventLoop
 
-# The functions of the scheduler from which callbacks are called, and nothing else that could be interrupted.
+# The functions of the scheduler from which callbacks are called.
 CALLERS = {
-    Scheduler._run_ready.__code__,
+    Scheduler.slice.__code__,
     InstrumentedScheduler.call.__code__,
     Scheduler.run_now.__code__,
 }
+# Where the other functions are that those call.
+_SCHEDULING = {function.__code__.co_filename for function in (Scheduler.slice, Poller.add_reader, TaskPoller.poll)}
 
 
 def callback_running(frame: FrameType | None) -> FrameType | None:
     """The scheduler's frame that called the asyncio callback which `frame` is in; None in any other code."""
-    deeper = False
+    called = None
     while frame is not None:
         if frame.f_code in CALLERS:
-            return frame if deeper else None
-        deeper = True
+            return frame if called is not None and is_callback(called) else None
+        called = frame
         frame = frame.f_back
     return None
+
+
+def is_callback(frame: FrameType) -> bool:
+    """Whether this is the first frame of a callback, not of something else, given that it was called from one of CALLERS."""
+    return frame.f_code.co_filename not in _SCHEDULING
 
 
 class GuardedHandler:

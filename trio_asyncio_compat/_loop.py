@@ -188,7 +188,7 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
         On a hosted loop the asyncio side then stands still until the `open_loop` block ends; who waits for it gets RuntimeError.
         Returns an event that is set once the loop has stopped, at once if it does not run: `waiter` if that is given.
         """
-        self._scheduler.stopping = True
+        self._scheduler.stopping = self._scheduler.last_turn = True
         if self._scheduler.idle:
             self._pump.wake()
         return self._pump.announce_stop(waiter)

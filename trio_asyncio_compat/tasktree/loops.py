@@ -7,7 +7,7 @@ import inspect
 import time
 from typing import TYPE_CHECKING
 
-from .._interrupts import CALLERS
+from .._interrupts import CALLERS, is_callback
 from .asking import as_name
 from .frames import describe_call, described
 from .model import Loop, Ran, Turn
@@ -60,5 +60,7 @@ def _running(loop: TrioEventLoop, stacks: Stacks) -> list[Frame]:
     for i in range(len(stack) - 1, -1, -1):
         if stack[i].f_code in CALLERS and stack[i].f_locals.get("self") is loop._scheduler:
             # A handle of asyncio runs itself there.
+            if i + 1 < len(stack) and not is_callback(stack[i + 1]):
+                return []
             return [frame for frame in described(stack[i + 1 :]) if frame.file != _HANDLES]
     return []
