@@ -37,6 +37,13 @@ _Bytes = bytes | bytearray | memoryview
 _EMPTY: collections.deque[memoryview] = collections.deque(maxlen=0)
 
 
+def _size(data: object) -> int:
+    """In bytes. Raises TypeError for something that is not bytes-like."""
+    if isinstance(data, (bytes, bytearray)):
+        return len(data)
+    raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+
+
 @functools.cache
 def keep_read_buffers() -> None:
     """Have the allocator keep the memory of read buffers from one read to the next.
@@ -128,27 +135,25 @@ class TrioSocketTransport(SocketTransport):
         `data` may be changed by the caller afterwards. Raises TypeError for something that is not bytes-like, RuntimeError
         after `write_eof` or while `loop.sendfile` uses the transport.
         """
-        if type(data) is not bytes and type(data) is not memoryview and not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        size = len(data) if type(data) is bytes else data.nbytes if type(data) is memoryview else _size(data)
         if self._eof or self._empty_waiter is not None:
             self._refuse("write")
-        if not data:
+        if not size:
             return
         if self._conn_lost:
             self._count_lost_write()
             return
         if not self._buffer:
-            sent = 0
             try:
                 sent = self._sock.send(data)
+                if sent == size:
+                    return
             except (BlockingIOError, InterruptedError):
-                pass
+                sent = 0
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 self._fatal_error(exc, "Fatal write error on socket transport")
-                return
-            if sent == (data.nbytes if type(data) is memoryview else len(data)):
                 return
             rest = self._keep(data, sent)
             self._watch_writable()
