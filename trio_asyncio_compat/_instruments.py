@@ -185,7 +185,9 @@ class InstrumentedScheduler(Scheduler):
     def slice(self) -> None:
         self.slices += 1
         start = time.perf_counter()
-        self.last_turn = self.stopping
+        self.last_turn = False
+        if self.stopping:
+            self.last_turn = True
         served = False
         while True:
             quiet = not self.ready

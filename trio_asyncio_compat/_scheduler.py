@@ -245,7 +245,10 @@ class Scheduler:
         start = perf_counter()
         # A poller that learns what is ready only from trio makes one turn at a time.
         end = start if self._lazy else start + self._slice_length
-        self.last_turn = self.stopping
+        # In this order, since a signal handler may call `stop` in between.
+        self.last_turn = False
+        if self.stopping:
+            self.last_turn = True
         ready, deadlines, poller = self.ready, self.deadlines, self._poller
         poll = poller.poll
         served = False
