@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -146,3 +147,75 @@ def test_clock_that_is_replaced_while_the_loop_is_idle(hosted_run: Run) -> None:
             assert trio.current_time() - before <= 1 + 1e-6
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def keep_busy() -> Callable[[], None]:
+    """Have a callback in each turn from now on, until what is returned is called."""
+    loop = asyncio.get_running_loop()
+    busy = True
+
+    def again() -> None:
+        if busy:
+            loop.call_soon(again)
+
+    def stop() -> None:
+        nonlocal busy
+        busy = False
+
+    again()
+    return stop
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_timers_of_a_busy_loop_fire_in_time(run: Run, frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = keep_busy()
+        try:
+            fired = loop.create_future()
+            loop.call_later(LONG, fired.set_result, "late")
+            loop.call_later(0.003, fired.set_result, "in time")
+            if frozen:
+                # As a test suite does that freezes the time.
+                monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
+            assert await fired == "in time"
+        finally:
+            stop()
+
+    run(main)
+
+
+def test_clock_that_is_replaced_while_the_loop_is_busy(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = keep_busy()
+        try:
+            fired: list[str] = []
+            loop.call_later(LONG, fired.append, "timer")
+            await asyncio.sleep(0)
+            replaced(loop).offset = LONG + 1
+            # One turn that had begun, and one that moves the timer, which then waits for this task's step.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert fired == ["timer"]
+        finally:
+            stop()
+
+    run(main)
+
+
+def test_cancelled_timers_of_a_busy_loop_go_away(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        alive = loop.call_later(2 * LONG, print)
+        kept = []
+        for _ in range(2_000):
+            timer = loop.call_later(LONG, print)
+            kept.append(weakref.ref(timer))
+            timer.cancel()
+            await asyncio.sleep(0)
+        del timer
+        assert sum(ref() is not None for ref in kept) < 250
+        alive.cancel()
+
+    run(main)

@@ -7,6 +7,7 @@ base of `TrioEventLoop`. The scheduler (`_scheduler.py`) reads the clock that wa
 from __future__ import annotations
 
 import operator
+import time
 from typing import TYPE_CHECKING
 
 from ._stdlib import SelectorLoop
@@ -49,6 +50,9 @@ class Clocked(SelectorLoop):
         def _replace_clock(self, clock: Callable[[], float]) -> None:
             scheduler = self._scheduler
             scheduler.time = scheduler.clock = clock
+            scheduler.offset = _offset(clock)
+            # A slice that goes on has the offset of the clock before.
+            scheduler.last_turn = True
             if scheduler.idle:
                 self._pump.retime()
 
@@ -72,7 +76,24 @@ class Clocked(SelectorLoop):
         elif scheduler.clock is scheduler.trio_time:
             scheduler.time = scheduler.clock = trio_time
         scheduler.trio_time = trio_time
+        scheduler.offset = _offset(scheduler.time)
 
     def _overridden_time(self) -> float:
         # Looked up each time: it may have been set on the loop besides.
         return self.time()
+
+
+def _offset(clock: Callable[[], float]) -> float | None:
+    """How far `clock` is ahead of `time.perf_counter()`, in seconds, or a bit more; None if that may change: for trio's MockClock, say."""
+    if clock is time.monotonic:
+        return 0.0 if _SAME_CLOCK else None
+    # By its name, since it has none in public. Should that change, timers cost a reading of the clock in each turn again.
+    kind = type(getattr(clock, "__self__", None))
+    if kind.__name__ != "SystemClock" or kind.__module__.partition(".")[0] != "trio":
+        return None
+    before = time.perf_counter()
+    return clock() - before
+
+
+# True where Python has both from one clock of the system.
+_SAME_CLOCK = time.get_clock_info("monotonic").implementation == time.get_clock_info("perf_counter").implementation

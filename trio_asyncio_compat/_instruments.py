@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -183,17 +182,14 @@ class InstrumentedScheduler(Scheduler):
     __slots__ = ()
 
     def slice(self) -> None:
-        self.slices += 1
-        start = time.perf_counter()
-        self.last_turn = False
-        if self.stopping:
-            self.last_turn = True
+        self._begins()
+        start = self._perf_counter()
         served = False
         while True:
             quiet = not self.ready
             found = InstrumentedScheduler._turn(self)
             served = served or found > 0
-            now = time.perf_counter()
+            now = self._perf_counter()
             if self._lazy or now - start >= self._slice_length or self.last_turn:
                 break
             if not (self.ready or found or (served and not quiet) or (self.deadlines and self._first_is_due())):
