@@ -111,7 +111,8 @@ class Scheduler:
 
         Every `asyncio.timeout` makes one. Measured: 100,000 timers made and fired 5 % faster than with a call for each.
         """
-        if self.cancelled and self._should_sweep_all():
+        # `_should_sweep_all`, written out.
+        if self.cancelled * 2 > self.scheduled >= MIN_TIMERS_TO_SWEEP:
             self._sweep_all()
         timer = TimerHandle()
         timer._context = copy_context() if context is None else context
@@ -159,13 +160,19 @@ class Scheduler:
         return self.cancelled * 2 > self.scheduled >= MIN_TIMERS_TO_SWEEP
 
     def _sweep_all(self) -> None:
+        swept = 0
         for when, timers in list(self.by_deadline.items()):
             if isinstance(timers, collections.deque):
                 timers.extend(timer for timer in [timers.popleft() for _ in range(len(timers))] if not self._forget_cancelled(timer))
                 if not timers:
                     del self.by_deadline[when]
-            elif self._forget_cancelled(timers):
+            elif timers._cancelled:
+                # As `_forget_cancelled` does. Servers cancel a timer for each request; this is nearly all that sweeping them costs.
+                timers._scheduled = False
+                swept += 1
                 del self.by_deadline[when]
+        self.scheduled -= swept
+        self.cancelled -= swept
         # The list itself stays: a slice that goes on has it.
         self.deadlines[:] = self.by_deadline
         heapq.heapify(self.deadlines)
