@@ -14,6 +14,8 @@ import pytest
 import trio
 import trio.testing
 
+from trio_asyncio_compat import TrioEventLoop
+
 from .support import Run, VirtualRun
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="default")
@@ -499,3 +501,28 @@ def test_timers_that_were_forgotten_are_found_where_test_suites_look(run: Run) -
             timer.cancel()
 
     run(main)
+
+
+def test_call_later_goes_through_call_at_of_a_subclass(sync_run: Run) -> None:
+    base: Any = TrioEventLoop if sync_run.ours else asyncio.SelectorEventLoop
+
+    class Telling(base):  # type: ignore[misc]
+        def call_at(self, when: float, callback: Any, *args: Any, **options: Any) -> Any:
+            told.append(args)
+            return super().call_at(when, callback, *args, **options)
+
+    class Further(Telling):
+        pass
+
+    told: list[Any] = []
+    for kind in (Telling, Further):
+        loop = kind()
+        try:
+            ran: list[int] = []
+            loop.call_later(0, ran.append, 1)
+            loop.call_later(0.0001, loop.stop)
+            loop.run_forever()
+            assert ran == [1]
+        finally:
+            loop.close()
+    assert told == [(1,), ()] * 2

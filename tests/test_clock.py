@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import time
 import weakref
 from collections.abc import Callable
@@ -202,6 +204,84 @@ def test_clock_that_is_replaced_while_the_loop_is_busy(run: Run) -> None:
             stop()
 
     run(main)
+
+
+class Finalised:
+    """Calls `act` when it is freed."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def __del__(self) -> None:
+        self.act()
+
+
+variable: contextvars.ContextVar[object] = contextvars.ContextVar("variable")
+
+
+def test_a_timer_that_a_finaliser_makes_while_timers_are_swept(our_run: Run) -> None:
+    """Asyncio's own loop may go on waiting without a look at it."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        cleaned = loop.create_future()
+
+        def make() -> None:
+            # Earlier than the one that is being swept, and later.
+            loop.call_later(0.001, fired.append, "earlier")
+            loop.call_later(0.002, cleaned.set_result, None)
+            loop.call_later(LONG, fired.append, "cancelled").cancel()
+
+        fired: list[str] = []
+        # The timer's context is what is left of it when it has been cancelled.
+        context = contextvars.copy_context()
+        context.run(variable.set, Finalised(make))
+        loop.call_later(0.5, print, context=context).cancel()
+        del context
+        gc.collect()
+        await cleaned
+        assert fired == ["earlier"]
+
+    our_run(main)
+
+
+def test_timers_that_finalisers_make_and_cancel_among_many(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made, fired = 0, 0
+
+        def fire(*kept: object) -> None:
+            nonlocal fired
+            fired += 1
+
+        def make() -> None:
+            nonlocal made
+            made += 1
+            loop.call_later(0.0001 * (made % 3), fire)
+            loop.call_later(0.0001, fire).cancel()
+
+        # Freed with the timer that is cancelled, or after it has fired; in circles, whenever the collector comes.
+        for round_ in range(60):
+            for number in range(20):
+                timer = loop.call_later(0.00001 * number, fire, Finalised(make))
+                made += 1
+                circle: list[object] = [Finalised(make)]
+                circle.append(circle)
+                if number % 3 == 0:
+                    timer.cancel()
+                    made -= 1
+            del timer, circle
+            await asyncio.sleep(0.0001 * (round_ % 2))
+        gc.collect()
+        await asyncio.sleep(0.01)
+        assert fired == made
+
+    before = gc.get_threshold()
+    gc.set_threshold(11)
+    try:
+        run(main)
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_cancelled_timers_of_a_busy_loop_go_away(run: Run) -> None:

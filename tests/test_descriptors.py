@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from .support import Run
 
 
-@contextmanager
+@contextlib.contextmanager
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     one, other = socket.socketpair()
     with one, other:
@@ -280,5 +280,30 @@ def test_hundreds_of_descriptors_are_ready_at_once(run: Run) -> None:
         for ours, theirs in pairs:
             ours.close()
             theirs.close()
+
+    run(main)
+
+
+def test_many_that_become_ready_are_served_in_that_order(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        served: list[int] = []
+        with contextlib.ExitStack() as stack:
+            pairs = [stack.enter_context(pair()) for _ in range(130)]
+            for number, (one, _) in enumerate(pairs):
+
+                def read(number: int = number, one: socket.socket = one) -> None:
+                    one.recv(1)
+                    served.append(number)
+
+                loop.add_reader(one, read)
+            for _, other in pairs:
+                other.send(b"x")
+            await settle()
+            assert len(served) == len(pairs)
+            if run.poller != "task":
+                assert served == sorted(served)
+            for one, _ in pairs:
+                loop.remove_reader(one)
 
     run(main)

@@ -958,3 +958,35 @@ def test_a_busy_thread_is_waited_for_at_the_end(hosted_run: Run) -> None:
 
     hosted_run.trio_run(main)
     assert ended == ["thread"]
+
+
+@pytest.mark.parametrize("load", ["callbacks", "timers", "reader"])
+def test_a_trio_task_waits_for_one_slice_at_most(load: str) -> None:
+    """Whatever dice trio throws for the order of its tasks."""
+
+    async def main() -> None:
+        async with open_loop(slice_length=0.0001) as loop:
+            one, other = socket.socketpair()
+            with one, other:
+                busy = True
+
+                def again() -> None:
+                    if busy:
+                        loop.call_soon(again) if load == "callbacks" else loop.call_later(0, again)
+
+                if load == "reader":
+                    other.send(b"x")
+                    loop.add_reader(one, int)
+                else:
+                    again()
+                # The first slices may come from elsewhere: the pump is only about to take over.
+                for _ in range(20):
+                    await trio.lowlevel.checkpoint()
+                for _ in range(200):
+                    before = loop.statistics().slices
+                    await trio.lowlevel.checkpoint()
+                    assert loop.statistics().slices - before <= 1
+                busy = False
+                loop.remove_reader(one)
+
+    trio.run(main)

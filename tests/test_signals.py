@@ -1035,3 +1035,29 @@ def test_a_handler_of_the_program_runs_whatever_a_hosted_loop_is_doing(clean: Re
         signal.signal(signal.SIGUSR1, before)
     assert told == [102]
     assert len(seen) == 102
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
+def test_a_signal_that_comes_in_a_callback_that_is_a_function_in_c(sync_run: Run) -> None:
+    """Which has no frame of its own: what the handler raises is the callback's all the same."""
+
+    def refuse(signum: int, frame: object) -> None:
+        raise ZeroDivisionError
+
+    before = signal.signal(signal.SIGUSR1, refuse)
+    loop = sync_run.new_loop()
+    try:
+        log: list[object] = []
+        loop.set_exception_handler(lambda _, context: log.append(type(context["exception"])))
+        loop.call_soon(signal.raise_signal, signal.SIGUSR1)
+        loop.call_soon(signal.raise_signal, signal.SIGINT)
+        loop.call_soon(log.append, "behind it")
+        loop.call_soon(loop.stop)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        assert log == [ZeroDivisionError]
+        loop.run_forever()
+        assert log == [ZeroDivisionError, "behind it"]
+    finally:
+        loop.close()
+        signal.signal(signal.SIGUSR1, before)

@@ -402,3 +402,21 @@ def test_limits_can_be_lowered_while_data_waits(run: Run) -> None:
         other.close()
 
     run(main)
+
+
+def test_bytes_of_a_subclass_whose_length_is_wrong(our_run: Run) -> None:
+    class Short(bytes):
+        def __len__(self) -> int:
+            return 3
+
+    async def main() -> None:
+        protocol, other = await pair(Recorder)
+        protocol.transport.write(Short(b"abcdef"))
+        assert protocol.transport.get_write_buffer_size() == 0
+        protocol.transport.close()
+        await protocol.lost
+        reader, writer = await asyncio.open_connection(sock=other)
+        assert await reader.read() == b"abcdef"
+        await close(writer)
+
+    our_run(main)

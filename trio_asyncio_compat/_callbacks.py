@@ -33,6 +33,12 @@ class Callbacks(SelectorLoop):
     _scheduler: Scheduler
     _pump: Pump
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # asyncio's `call_later` calls `call_at`, which a subclass may have its own of.
+        if cls.call_at is not Callbacks.call_at and cls.call_later is Callbacks.call_later:
+            cls.call_later = SelectorLoop.call_later  # type: ignore[method-assign]
+
     @property
     def _scheduled(self) -> list[_stdlib.TimerHandle]:
         """The timers that are not cancelled, for test suites that look there for forgotten ones."""
@@ -106,7 +112,7 @@ class Callbacks(SelectorLoop):
         if self._closed or self._debug:
             return self._debug_timer(when, callback, args, context)
         timer = scheduler.new_timer(when, callback, args, context)
-        if scheduler.idle and not scheduler.deadlines[0] < when:
+        if scheduler.idle and scheduler.is_next(when):
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
@@ -120,7 +126,7 @@ class Callbacks(SelectorLoop):
             return self._debug_timer(when, callback, args, context)
         scheduler = self._scheduler
         timer = scheduler.new_timer(when, callback, args, context)
-        if scheduler.idle and not scheduler.deadlines[0] < when:
+        if scheduler.idle and scheduler.is_next(when):
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
@@ -136,7 +142,7 @@ class Callbacks(SelectorLoop):
         forget_callers(timer, 2)
         scheduler = self._scheduler
         scheduler.add_timer(when, timer)
-        if scheduler.idle and not scheduler.deadlines[0] < when:
+        if scheduler.idle and scheduler.is_next(when):
             self._pump.retime()
         return timer  # type: ignore[return-value]
 
@@ -145,14 +151,15 @@ class Callbacks(SelectorLoop):
             return
         scheduler = self._scheduler
         scheduler.cancelled += 1
-        if scheduler.idle and threading.get_ident() == self._thread_id:
+        # In the middle of a sweep this is a finaliser, and that goes on.
+        if scheduler.idle and scheduler.deferred is None and threading.get_ident() == self._thread_id:
             # Nothing else would sweep now, and a clock that jumps to the next deadline must not jump to this one.
             head = scheduler.deadlines[0]
             # The handle itself says so only after this, as asyncio's do.
             handle._cancelled = True
             scheduler.sweep()
             handle._cancelled = False
-            if head == handle._when:
+            if scheduler.deadlines[:1] != [head]:
                 self._pump.retime()
 
     def _add_callback(self, handle: _stdlib.Handle) -> None:

@@ -7,6 +7,8 @@ checkpoint; a second Ctrl-C during the same busy callback raises there.
 
 from __future__ import annotations
 
+import dis
+import functools
 import inspect
 import signal
 import sys
@@ -24,7 +26,7 @@ from ._trio_private import is_interrupt_handler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from ._loop import TrioEventLoop
 
@@ -43,7 +45,7 @@ def callback_running(frame: FrameType | None) -> FrameType | None:
     called = None
     while frame is not None:
         if frame.f_code in CALLERS:
-            return frame if called is not None and is_callback(called) else None
+            return frame if (is_callback(called) if called is not None else _is_at_a_call(frame)) else None
         called = frame
         frame = frame.f_back
     return None
@@ -52,6 +54,23 @@ def callback_running(frame: FrameType | None) -> FrameType | None:
 def is_callback(frame: FrameType) -> bool:
     """Whether this is the first frame of a callback, not of something else, given that it was called from one of CALLERS."""
     return frame.f_code.co_filename not in _SCHEDULING
+
+
+def _is_at_a_call(frame: FrameType) -> bool:
+    """Whether this frame is one of CALLERS that calls a callback now, which then is a function in C and has no frame."""
+    return frame.f_code in CALLERS and frame.f_lineno in _lines_of_calls(frame.f_code)
+
+
+@functools.cache
+def _lines_of_calls(code: CodeType) -> frozenset[int | None]:
+    """The lines on which callbacks are called. Each is one statement with one call: Python looks for signals only at calls, and at the
+    ends of loops, so a signal there has come in the callback, or when that had just returned."""
+    return frozenset(
+        instruction.positions.lineno
+        for instruction in dis.get_instructions(code)
+        if instruction.positions is not None
+        and ((instruction.argval in ("run", "_run") and instruction.opname.startswith("LOAD")) or instruction.opname == "CALL_FUNCTION_EX")
+    )
 
 
 class GuardedHandler:
@@ -228,6 +247,8 @@ class DrivenGuard(HoldingGuard):
 
 def _is_machinery(frame: FrameType | None) -> bool:
     """Whether this is the machinery, ours or trio's, or what that has called of the standard library."""
+    if frame is not None and _is_at_a_call(frame):
+        return False
     while frame is not None:
         # Code that `exec` runs may have anything for a name.
         package = str(frame.f_globals.get("__name__")).partition(".")[0]

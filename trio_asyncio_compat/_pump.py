@@ -165,7 +165,8 @@ class Pump:
                         # The slice ended for its length alone: there is more to read. Not through the poller, which is two system
                         # calls and an event of trio's that say nothing new.
                         scheduler.cut = False
-                        await trio.lowlevel.cancel_shielded_checkpoint()
+                        for _ in range(STEPS_OF_TRIO):
+                            await trio.lowlevel.cancel_shielded_checkpoint()
                     else:
                         await self._poller.wait()
                 except Exception as exc:
@@ -318,7 +319,7 @@ class Pump:
     def _go_idle(self) -> bool:
         """Mark the pump as idle, unless there is something to do."""
         scheduler = self._scheduler
-        if scheduler.ready:
+        if scheduler.has_more():
             return False
         self._poller.before_idle()
         self._set_deadline()

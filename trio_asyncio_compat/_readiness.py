@@ -226,9 +226,10 @@ if sys.platform != "win32":
                 if not events:
                     return 0
                 if len(events) == limit:
-                    # All that are ready belong to this turn, as in asyncio. What was told is told again.
+                    # All that are ready belong to this turn, as in asyncio. What was told is told again, behind the others.
                     self._max_events += len(self.readers) + len(self.writers)
-                    events = ask(0, self._max_events)
+                    told = {fd for fd, _ in events}
+                    events += [event for event in ask(0, self._max_events) if event[0] not in told]
             except InterruptedError:
                 return 0  # as asyncio's selectors do; the next turn asks again
             readers = self.readers

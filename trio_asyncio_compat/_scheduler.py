@@ -46,6 +46,8 @@ class Scheduler:
     `scheduled` counts the handles in there, `cancelled` those of them that are cancelled. `idle` is True exactly while nobody is
     going to make a turn unless woken. `ending` is True once an error of a callback ends a hosted loop: another callback that raises one is
     not called again, as that of a descriptor would be in each turn. `last_turn` ends a slice with the turn that it is set in.
+    While `deferred` is a list, timers are being moved or swept: finalisers and signal handlers, which may run in the middle of that, have
+    theirs put there, to be added at the end.
     `offset` is what `time()` is ahead of `time.perf_counter()`, or None where that may change.
     """
 
@@ -63,12 +65,14 @@ class Scheduler:
         "clock",
         "cut",
         "deadlines",
+        "deferred",
         "ending",
         "idle",
         "in_trio_task",
         "last_turn",
         "longest_slice",
         "offset",
+        "over",
         "ready",
         "scheduled",
         "slices",
@@ -82,6 +86,7 @@ class Scheduler:
         self.ready: collections.deque[Handle] = collections.deque()
         self.deadlines: list[float] = []
         self.by_deadline: dict[float, _stdlib.TimerHandle | collections.deque[_stdlib.TimerHandle]] = {}
+        self.deferred: list[tuple[float, _stdlib.TimerHandle]] | None = None
         self.scheduled = 0
         self.cancelled = 0
         # See `_clock.py`.
@@ -95,6 +100,7 @@ class Scheduler:
         self.last_turn = False
         self.ending = False
         self.cut = False
+        self.over = False
         self.turns = 0
         self.slices = 0
         self.longest_slice = 0.0
@@ -123,7 +129,7 @@ class Scheduler:
         timer._repr = timer._source_traceback = None
         timer._when = when
         timer._scheduled = True
-        if when > OVER and self.by_deadline.setdefault(when, timer) is timer:
+        if when > OVER and self.deferred is None and self.by_deadline.setdefault(when, timer) is timer:
             heapq.heappush(self.deadlines, when)
             self.scheduled += 1
         else:
@@ -138,28 +144,59 @@ class Scheduler:
         # Not `<`: a deadline that is no number is over, as in asyncio, and must not get into the heap, which it would disorder.
         if not when >= OVER:
             when = OVER
-        before = self.by_deadline.setdefault(when, handle)
-        if before is handle:
-            heapq.heappush(self.deadlines, when)
-        elif isinstance(before, collections.deque):
-            before.append(handle)
-        else:
-            self.by_deadline[when] = collections.deque([before, handle])
-        self.scheduled += 1
         handle._scheduled = True
+        if self.deferred is not None:
+            self.deferred.append((when, handle))
+            return
+        self.deferred = []
+        try:
+            before = self.by_deadline.setdefault(when, handle)
+            if before is handle:
+                heapq.heappush(self.deadlines, when)
+            elif isinstance(before, collections.deque):
+                before.append(handle)
+            else:
+                self.by_deadline[when] = collections.deque([before, handle])
+            self.scheduled += 1
+        finally:
+            self._add_deferred()
+
+    def _add_deferred(self) -> None:
+        deferred, self.deferred = self.deferred, None
+        for when, handle in deferred or ():
+            self.add_timer(when, handle)
+
+    def is_next(self, when: float) -> bool:
+        """Whether no timer is due before `when`."""
+        return not self.deadlines or not self.deadlines[0] < when
 
     def sweep(self) -> None:
         """Forget the cancelled timers that would be next, or all of them once they are more than half of many."""
-        if self._should_sweep_all():
-            self._sweep_all()
-        deadlines = self.deadlines
-        while deadlines and self._forget_first(deadlines[0]):
-            heapq.heappop(deadlines)
+        if self.deferred is not None:
+            return
+        self.deferred = []
+        try:
+            if self._should_sweep_all():
+                self._forget_all_cancelled()
+            deadlines = self.deadlines
+            while deadlines and self._forget_first(deadlines[0]):
+                heapq.heappop(deadlines)
+        finally:
+            self._add_deferred()
 
     def _should_sweep_all(self) -> bool:
         return self.cancelled * 2 > self.scheduled >= MIN_TIMERS_TO_SWEEP
 
     def _sweep_all(self) -> None:
+        if self.deferred is not None:
+            return
+        self.deferred = []
+        try:
+            self._forget_all_cancelled()
+        finally:
+            self._add_deferred()
+
+    def _forget_all_cancelled(self) -> None:
         swept = 0
         for when, timers in list(self.by_deadline.items()):
             if isinstance(timers, collections.deque):
@@ -173,8 +210,8 @@ class Scheduler:
                 del self.by_deadline[when]
         self.scheduled -= swept
         self.cancelled -= swept
-        # The list itself stays: a slice that goes on has it.
-        self.deadlines[:] = self.by_deadline
+        # The list itself stays: a slice that goes on has it. Not simply the keys: a timer whose making this has interrupted adds its own.
+        self.deadlines[:] = [when for when in self.deadlines if when in self.by_deadline]
         heapq.heapify(self.deadlines)
 
     def _forget_first(self, when: float) -> bool:
@@ -298,7 +335,12 @@ class Scheduler:
                 except BaseException as exc:
                     if self.in_trio_task and self._cannot_run_here(handle, exc):
                         break
-                    report_callback_error(handle, exc)
+                    try:
+                        report_callback_error(handle, exc)
+                    except (SystemExit, KeyboardInterrupt):
+                        if self.ending:
+                            handle.cancel()
+                        raise
             # What is kept here would keep the callback's objects alive.
             handle = args = None
             if found:
@@ -326,11 +368,16 @@ class Scheduler:
     def _ended(self, start: float, now: float, found: int) -> None:
         """A slice has ended, in whose last turn so many descriptors were ready."""
         self.cut = found > 0 and not self._lazy
+        self.over = now - start >= self._slice_length
         if now - start > self.longest_slice:
             self.longest_slice = now - start
 
     def _first_is_due(self) -> bool:
         return self.deadlines[0] <= self.time()
+
+    def has_more(self) -> bool:
+        """Whether the slice that has ended left something that is to run at once."""
+        return bool(self.ready) or (self.over and bool(self.deadlines) and self._first_is_due())
 
     def _move_due_timers(self) -> None:
         # Cancelled ones that would be next are let lie until the loop goes idle: taking each away by itself, as a `timeout` that
@@ -341,6 +388,17 @@ class Scheduler:
             return
         # At large values of the clock the resolution alone may not change the sum.
         end = now + max(self._resolution, math.ulp(now))
+        if self.deferred is not None:
+            return
+        self.deferred = []
+        try:
+            self.ready.extend(self._take_timers(end))
+        finally:
+            self._add_deferred()
+
+    def _take_timers(self, end: float) -> list[_stdlib.TimerHandle]:
+        """Take out the timers that are due before `end`; return those that are not cancelled, by deadline."""
+        deadlines = self.deadlines
         due: list[float] = []
         while deadlines and deadlines[0] < end:
             if len(due) >= FEW_DUE and len(due) * FEW_DUE > len(deadlines):
@@ -368,4 +426,4 @@ class Scheduler:
             count = len(timers)
             timers = [timer for timer in timers if not timer._cancelled]
             self.cancelled -= count - len(timers)
-        self.ready.extend(timers)
+        return timers

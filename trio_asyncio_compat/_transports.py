@@ -40,7 +40,8 @@ _EMPTY: collections.deque[memoryview] = collections.deque(maxlen=0)
 def _size(data: object) -> int:
     """In bytes. Raises TypeError for something that is not bytes-like."""
     if isinstance(data, (bytes, bytearray)):
-        return len(data)
+        # Not what `len` of a subclass may say.
+        return memoryview(data).nbytes
     raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
 
 
