@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
         "machine": f"{os.cpu_count()} cores, {model}",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        # Whose build it is tells how it was optimized, which makes a third of the speed of code in Python.
+        # Whose build it is tells how it was optimized.
         "build": f"{sys.base_prefix}, {platform.python_compiler()}",
         "versions": versions,
         "revision": _revision(),
