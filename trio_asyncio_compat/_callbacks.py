@@ -1,6 +1,6 @@
 """The loop's callbacks: `call_soon` and its kin, and timers. A base of `TrioEventLoop`.
 
-They are put into the scheduler's queues (`_scheduler.py`); who may wake an idle pump for them is told in `_pump.py`.
+They are put into the queues of the scheduler (`_scheduler.py`, `_timers.py`); who may wake an idle pump for them is told in `_pump.py`.
 """
 
 from __future__ import annotations

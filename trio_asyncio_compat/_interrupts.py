@@ -22,6 +22,7 @@ from ._readiness import Poller
 from ._scheduler import Scheduler
 from ._stdlib import Handle
 from ._task_poller import TaskPoller
+from ._timers import Timers
 from ._trio_private import is_interrupt_handler
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ CALLERS = {
     Scheduler.run_now.__code__,
 }
 # Where the other functions are that those call.
-_SCHEDULING = {function.__code__.co_filename for function in (Scheduler.slice, Poller.add_reader, TaskPoller.poll)}
+_SCHEDULING = {function.__code__.co_filename for function in (Scheduler.slice, Timers.add_timer, Poller.add_reader, TaskPoller.poll)}
 
 
 def callback_running(frame: FrameType | None) -> FrameType | None:
