@@ -6,6 +6,7 @@ A base of `TrioEventLoop`. The adapters (`border/`) and the loop itself, which c
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from ._origins import described_origin
 from ._stdlib import SelectorLoop
 
 if TYPE_CHECKING:
-    import contextvars
     from collections.abc import Awaitable, Callable, Coroutine
 
     import trio
@@ -41,6 +41,7 @@ class Crossings(SelectorLoop):
     _callers: Callers | None
     _calls: set[TrioCall]
     _waits: set[Wait]
+    _held: set[asyncio.Task[Any]]
     # Calls so far, in each direction; those to asyncio are counted by the adapters.
     _calls_to_asyncio = 0
     _calls_to_trio = 0
@@ -67,6 +68,11 @@ class Crossings(SelectorLoop):
         return self._callers
 
     # Trio code calls asyncio
+
+    def _hold(self, task: asyncio.Task[Any]) -> None:
+        """Hold `task` until it is done, since asyncio holds its tasks weakly: one that only what it waits for refers to is collected."""
+        self._held.add(task)
+        task.add_done_callback(self._held.discard, context=contextvars.Context())
 
     def _check_serving(self) -> None:
         """RuntimeError unless what is scheduled now is going to run."""

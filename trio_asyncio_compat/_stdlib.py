@@ -176,9 +176,10 @@ if TYPE_CHECKING:
         _waiter: asyncio.Future[None] | None
 
     class StreamReaderProtocol(asyncio.StreamReaderProtocol):
-        """`asyncio.StreamReaderProtocol`, with what says that it is the server's side."""
+        """`asyncio.StreamReaderProtocol`, with what says that it is the server's side, and the task of that."""
 
         _client_connected_cb: Callable[..., object] | None
+        _task: asyncio.Task[Any] | None
 
     class StreamWriter(asyncio.StreamWriter):
         """`asyncio.StreamWriter`, with the transport that `start_tls` replaces."""

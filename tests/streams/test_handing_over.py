@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import socket
+import weakref
 from typing import Any
 
 import pytest
@@ -60,6 +62,37 @@ def test_an_asyncio_server_hands_a_connection_to_trio_and_takes_it_back(our_run:
             assert await reader.read() == b"asyncio!trio!AND AGAIN ASYNCIO"
             writer.close()
             await writer.wait_closed()
+
+    our_run(main)
+
+
+def test_a_servers_task_that_waits_for_what_it_has_taken_back_is_not_collected(our_run: Run) -> None:
+    # The protocol, which has held it, has lost the connection; what it waits for is held by nobody else.
+    tasks: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        reader, writer = trio_stream_as_aio(aio_stream_as_trio(reader, writer))
+        writer.write(b"ready")
+        writer.write((await reader.readexactly(4)).upper())
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> None:
+        async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            assert await reader.readexactly(5) == b"ready"
+            gc.collect()
+            writer.write(b"more")
+            assert await reader.read() == b"MORE"
+            writer.close()
+            await writer.wait_closed()
+            while not all(task.done() for task in tasks):
+                await asyncio.sleep(0)
+            # Where it was held hears of it by a callback.
+            await asyncio.sleep(0)
+            gc.collect()
+            assert not tasks
 
     our_run(main)
 

@@ -84,9 +84,8 @@ class AsyncioCarrier(Carrier):
         if self._task is None:
             self._loop._calls_to_asyncio += 1
             task = self._task = self._loop._start_now(self._serve(), contextvars.Context())
-            # asyncio holds its tasks weakly. Together with what made the calls this one could be collected before it has cleaned up.
-            self._loop._carriers.add(task)
-            task.add_done_callback(self._loop._carriers.discard, context=contextvars.Context())
+            # Together with what made the calls it could be collected before it has cleaned up.
+            self._loop._hold(task)
         else:
             self._wake()
         wait = wait_here(self._loop, call.done, self._cancel if disturbed else lambda reason: None)

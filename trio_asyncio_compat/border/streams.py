@@ -145,7 +145,11 @@ def _take(loop: TrioEventLoop, reader: StreamReader, writer: StreamWriter) -> Tr
     stream = _new_stream(loop, transport, received, eof=eof)
     reader.set_exception(RuntimeError("the connection of this reader was handed over to trio code"))
     writer._transport = _HandedOver()
-    if isinstance(protocol, asyncio.StreamReaderProtocol):
+    if isinstance(protocol, StreamReaderProtocol):
+        # A server's protocol holds the task of its callback while it has the connection, which that task may go on with.
+        task = protocol._task
+        if task is not None and not task.done():
+            loop._hold(task)
         # For the reader and the writer this is the end; who waits for it shall not wait for ever.
         protocol.connection_lost(None)
     return stream
