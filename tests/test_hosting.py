@@ -192,11 +192,12 @@ def test_a_block_in_a_cancelled_scope_ends(clean: Records) -> None:
             scope.cancel()
             async with open_loop() as loop:
                 loop.call_soon(steps.append, "queued")
-                loop.create_task(never())
+                task = loop.create_task(never())
                 steps.append("body")
                 await trio.lowlevel.checkpoint()
                 steps.append("not reached")
         assert scope.cancelled_caught
+        assert task.cancelled()
 
     async def never() -> None:
         await asyncio.get_running_loop().create_future()
@@ -280,8 +281,14 @@ def test_a_callback_that_ends_the_loop_resolves_who_waits_for_it(clean: Records)
 
 
 def test_stop_resolves_who_waits(hosted_run: Run) -> None:
+    cleaned_up = []
+
     async def forever() -> None:
-        await asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            cleaned_up.append("cleaned up")
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -291,8 +298,12 @@ def test_stop_resolves_who_waits(hosted_run: Run) -> None:
         with pytest.raises(RuntimeError, match="stopped"):
             await aio_as_trio(forever)()
         await trio.sleep(0)
+        # Nobody waits for the first call any more, and it waits for nothing that others refer to.
+        gc.collect()
+        assert cleaned_up == []
 
     hosted_run.trio_run(main)
+    assert cleaned_up == ["cleaned up"]
 
 
 def test_stop_twice_then_leave(hosted_run: Run) -> None:
@@ -326,13 +337,13 @@ def test_tasks_of_a_stopped_loop_still_unwind(hosted_run: Run) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        task = loop.create_task(background())
+        tasks.append(loop.create_task(background()))
         await trio.testing.wait_all_tasks_blocked()
         loop.stop()
         await trio.testing.wait_all_tasks_blocked()
         assert ended == []
-        del task
 
+    tasks: list[asyncio.Task[None]] = []
     hosted_run.trio_run(main)
     assert ended == ["background"]
 
@@ -670,10 +681,10 @@ def test_an_exit_while_unwinding_leaves_both_sides_working(hosted_run: Run) -> N
 
     async def main() -> None:
         async with open_loop(poller=hosted_run.poller) as loop:
-            tasks = [loop.create_task(unwind()), loop.create_task(leave())]
+            tasks.extend([loop.create_task(unwind()), loop.create_task(leave())])
             await trio.testing.wait_all_tasks_blocked()
-            del tasks
 
+    tasks: list[asyncio.Task[None]] = []
     with pytest.raises(SystemExit) as caught:
         trio.run(main)
     assert caught.value.code == 3

@@ -666,10 +666,10 @@ def test_ctrl_c_during_shutdown_of_a_hosted_loop_is_not_lost(clean: Records) -> 
 
     async def main() -> None:
         async with open_loop() as loop:
-            task = loop.create_task(slow())
+            tasks.append(loop.create_task(slow()))
             await trio.testing.wait_all_tasks_blocked()
-            del task
 
+    tasks: list[asyncio.Task[None]] = []
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
     assert ended == ["cleaned up"]

@@ -633,14 +633,14 @@ def test_a_call_in_a_stopped_loop_is_refused(clean: Records) -> None:
 
     async def main() -> None:
         async with open_loop() as loop:
-            loop.create_task(asyncio_code())
+            task = loop.create_task(asyncio_code())
             await settle(loop)
             stopped = loop.stop()
             assert stopped is not None
             await stopped.wait()
             with pytest.raises(RuntimeError, match="stopped"):
                 await aio_as_trio(forever)()
-            assert len(left_in(loop)) == 1
+            assert left_in(loop) == [repr(task)]
         # While it is closed it runs once more.
         assert late == ["late"]
         with pytest.raises(RuntimeError, match="open_loop"):
