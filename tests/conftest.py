@@ -27,13 +27,14 @@ DRIVEN = ["driven-nested", "driven-task"]
 HOSTED = ["hosted-nested", "hosted-task"]
 
 
-@pytest.fixture(scope="session")
-def cheap_collections() -> Iterator[None]:
-    """Have `gc.collect()` look only at what the tests make, not at every module that was imported before."""
+@pytest.fixture
+def cheap_collections() -> None:
+    """Have `gc.collect()` look only at what this test makes, not at every module, nor at what pytest keeps of each test before.
+
+    Measured, one collection after 2,500 tests: 65 ms without this for each of them, and it grows on.
+    """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
