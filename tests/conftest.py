@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -23,8 +23,26 @@ from .support import Records, Run, VirtualRun, hang_guard, nothing_left_behind  
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Objects made before the collector comes, with `--collect-often`.
+OFTEN = 7
 DRIVEN = ["driven-nested", "driven-task"]
 HOSTED = ["hosted-nested", "hosted-task"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--collect-often", action="store_true", help="have the garbage collector come in the middle of everything")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    before = gc.get_threshold()
+    if item.config.getoption("--collect-often"):
+        # All generations each time: what nothing but a cycle holds is gone at once.
+        gc.set_threshold(OFTEN, 1, 1)
+    try:
+        return (yield)
+    finally:
+        gc.set_threshold(*before)
 
 
 @pytest.fixture
