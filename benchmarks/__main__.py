@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import fnmatch
-import importlib.util
 import json
-import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from . import plot, published, report
-from .loops import DEFAULT, RUNNERS, TRIO_RUNNERS, missing
-from .row import Result, Row
+from . import plot, published, report, rounds
+from .loops import DEFAULT, RUNNERS
+from .row import Row
 from .rows import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure our loop beside others. Each measurement is a process of its own; rounds are interleaved; "
+        description="Measure our loop beside others. Each measurement has a process of its own; in a round, those of all loops take turns; "
         "what counts are ratios of medians from one run.",
     )
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="rows whose name or group contains or matches this")
@@ -64,90 +60,14 @@ def _matches(row: Row, pattern: str) -> bool:
     return any(pattern in name or fnmatch.fnmatchcase(name, pattern) for name in (row.name, row.group))
 
 
-def not_measured(row: Row, loop: str) -> str | None:
-    """Why `loop` has no figure in `row`; None if it can be measured."""
-    if loop == "ceiling":
-        return None if row.ceiling is not None else ""
-    if missing(loop) or not all(map(importlib.util.find_spec, row.packages)) or not all(map(shutil.which, row.programs)):
-        return "missing"
-    return None if row.flavour == "asyncio" or loop in TRIO_RUNNERS else ""
-
-
-def measure(row: Row, loop: str, seconds: float) -> Result | None:
-    """One measurement; None, with the reason on stderr, if it failed."""
-    command = [sys.executable, "-m", "benchmarks.worker", loop, row.name, str(seconds)]
-    try:
-        # A loop that hangs must not hang the table. Some work (100k timers) is longer than `seconds` by itself.
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10 * seconds + 60)
-    except subprocess.TimeoutExpired:
-        print(f"\n{loop} hung in {row.name!r}", file=sys.stderr)
-        return None
-    if run.returncode:
-        print(f"\n{loop} failed in {row.name!r}:\n{run.stderr[-2000:]}", file=sys.stderr)
-        return None
-    return report.result(json.loads(run.stdout.splitlines()[-1]))
-
-
-class Progress:
-    """Where the run is, on stderr: one line that changes on a terminal, else a line per row and round."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = 0
-        self._start = time.monotonic()
-        self._last = ""
-
-    def show(self, where: str, loop: str) -> None:
-        left = f", {(time.monotonic() - self._start) / self._done * (self._total - self._done) / 60:.0f} min left" if self._done else ""
-        self._done += 1
-        if sys.stderr.isatty():
-            print(f"\r\033[K{where}, {loop}{left}", end="", file=sys.stderr, flush=True)
-        elif where != self._last:
-            print(f"{where}{left}", file=sys.stderr, flush=True)
-        self._last = where
-
-    def end(self) -> None:
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr)
-
-
-def run(rows: list[Row], loops: list[str], rounds: int, seconds: float) -> report.Results:
-    """All measurements. Ctrl-C ends them early, and what is there counts."""
-    rates: dict[tuple[str, str], list[Result]] = {(row.name, loop): [] for row in rows for loop in loops}
-    reasons = {(row.name, loop): not_measured(row, loop) for row in rows for loop in loops}
-    progress = Progress(rounds * list(reasons.values()).count(None))
-    try:
-        for number in range(rounds):
-            # Each round begins with another loop, so that none always runs on a machine warmed up by the same neighbour.
-            turned = loops[number % len(loops) :] + loops[: number % len(loops)]
-            for row in rows:
-                for loop in turned:
-                    if reasons[row.name, loop] is not None:
-                        continue
-                    progress.show(f"round {number + 1} of {rounds}: {row.name}", loop)
-                    found = measure(row, loop, seconds)
-                    if found is None:
-                        # Once is enough to know.
-                        reasons[row.name, loop] = "failed"
-                    else:
-                        rates[row.name, loop].append(found)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the table is of what was measured until here", file=sys.stderr)
-    progress.end()
-    return {
-        row.name: {loop: reason if (reason := reasons[row.name, loop]) is not None else rates[row.name, loop] or "" for loop in loops}
-        for row in rows
-    }
-
-
-def recorded(rows: list[Row], results: report.Results, rounds: int, seconds: float) -> dict[str, Any]:
+def recorded(rows: list[Row], results: report.Results, number: int, seconds: float) -> dict[str, Any]:
     """What is written as JSON: everything that a table or a plot is made from."""
     measured = {
         name: {loop: found if isinstance(found, str) else [dataclasses.asdict(one) for one in found] for loop, found in of_row.items()}
         for name, of_row in results.items()
     }
     units = {row.name: row.unit for row in rows}
-    return {**report.machine(), "rounds": rounds, "seconds": seconds, "units": units, "results": measured}
+    return {**report.machine(), "rounds": number, "seconds": seconds, "units": units, "results": measured}
 
 
 def main() -> int:
@@ -161,7 +81,7 @@ def main() -> int:
     if chosen.measured:
         record = json.loads(Path(chosen.measured).read_text())
     else:
-        record = recorded(rows, run(rows, loops, chosen.rounds, chosen.seconds), chosen.rounds, chosen.seconds)
+        record = recorded(rows, rounds.run(rows, loops, chosen.rounds, chosen.seconds), chosen.rounds, chosen.seconds)
     results = report.read(record)
     rows = [row for row in rows if row.name in results]
     loops = [loop for loop in loops if all(loop in results[row.name] for row in rows)]

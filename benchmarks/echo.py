@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import socket
 import ssl
 import subprocess
 import tempfile
-import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from .load import certificate, load_program, run_load
-from .row import Result, Row
+from .load import Load, certificate, load_program
+from .row import Measure, Row
 
-# Where the server can be reached (see `run_load`), and what must be kept alive for as long as it is.
+# Where the server can be reached (see `Load`), and what must be kept alive for as long as it is.
 Served = tuple[str, object]
 
 
@@ -127,37 +127,27 @@ class Echo:
     size: int
     after_one: bool = False
 
-    async def measure(self, seconds: float) -> Result:
+    @contextlib.asynccontextmanager
+    async def ready(self) -> AsyncIterator[Measure]:
         """Messages per second that come back, from a server on the running loop."""
-        loop = asyncio.get_running_loop()
         address, server = await self.serve()
         if self.after_one:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(address.removeprefix("tcp:")))
             writer.write_eof()
             await reader.read()
             writer.close()
-        done: asyncio.Future[Result] = loop.create_future()
-
-        def load() -> None:
-            # Not by the loop's own subprocesses: those of the loops are not equally fast, and not what is measured.
-            try:
-                result = run_load(address, self.connections, self.size, seconds)
-            except RuntimeError as exc:
-                loop.call_soon_threadsafe(done.set_exception, exc)
-            else:
-                loop.call_soon_threadsafe(done.set_result, result)
-
-        threading.Thread(target=load, daemon=True).start()
-        result = await done
+        with Load(address, self.connections, self.size) as load:
+            yield load.measure
         del server
-        return result
 
-    async def ceiling(self, seconds: float) -> Result:
+    @contextlib.asynccontextmanager
+    async def ceiling(self) -> AsyncIterator[Measure]:
         """The same from an echo server in C: what the load generator can do."""
-        with subprocess.Popen([load_program(), "serve"], stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen([load_program(), "serve"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             try:
-                return run_load(f"tcp:{int(server.stdout.readline())}", self.connections, self.size, seconds)
+                with Load(f"tcp:{int(server.stdout.readline())}", self.connections, self.size) as load:
+                    yield load.measure
             finally:
                 server.kill()
 
@@ -168,7 +158,7 @@ SIZES = {1024: "1 KiB", 16 * 1024: "16 KiB", 100_000: "100 KB", 1_000_000: "1 MB
 def _row(group: str, way: str, serve: Callable[[], Awaitable[Served]], size: int, connections: int, *, ceiling: bool = True) -> Row:
     echo = Echo(serve, connections, size)
     name = f"echo {SIZES[size]} by {way}, {connections:,} connection{'s' if connections > 1 else ''}"
-    return Row(group, name, echo.measure, echo.ceiling if ceiling else None, one_core=connections == 1)
+    return Row(group, name, echo.ready, echo.ceiling if ceiling else None, one_core=connections == 1)
 
 
 protocol = functools.partial(serve_tcp, EchoProtocol)
@@ -182,7 +172,7 @@ ROWS = [
     _row("more", "protocol", protocol, 1024, 1000),
     # A read that finds the end gives its whole buffer back, and glibc serves those of that size from the heap from then on (see
     # `keep_read_buffers` in the package): the other loops' figures above are those of a process in which no connection has ended yet.
-    Row("more", "echo 1 KiB by protocol, 100 connections, when one has ended", Echo(protocol, 100, 1024, after_one=True).measure),
+    Row("more", "echo 1 KiB by protocol, 100 connections, when one has ended", Echo(protocol, 100, 1024, after_one=True).ready),
     _row("more", "protocol", protocol, 16 * 1024, 10),
     _row("more", "protocol", protocol, 100_000, 10),
     _row("more", "protocol", protocol, 1_000_000, 4),

@@ -7,12 +7,11 @@ import contextlib
 import functools
 import gc
 import subprocess
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 from .echo import Echo, EchoProtocol, serve_tcp
-from .load import load_program
-from .row import MEMORY, Result, Row, memory, repeated
+from .load import in_thread, load_program
+from .row import MEMORY, Measure, Ready, Result, Row, memory, once, repeating
 
 ACTIVE = 100
 IDLE_MEASURED = 5_000
@@ -22,19 +21,11 @@ TASKS = 100_000
 @contextlib.asynccontextmanager
 async def held(address: str, connections: int) -> AsyncIterator[None]:
     """So many idle connections to `address`, from a process of its own."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
     # Not by the loop's own subprocesses, which are not what is measured.
     process = subprocess.Popen([load_program(), "hold", address, str(connections)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def wait() -> None:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        loop.call_soon_threadsafe(ready.set_result, line)
-
-    threading.Thread(target=wait, daemon=True).start()
+    assert process.stdout is not None
     try:
-        if not await ready:
+        if not await in_thread(process.stdout.readline):
             raise RuntimeError(f"could not open {connections} connections: is the limit of open files high enough?")
         yield
     finally:
@@ -42,7 +33,7 @@ async def held(address: str, connections: int) -> AsyncIterator[None]:
         process.communicate()
 
 
-def echo_beside_idle(idle: int) -> Callable[[float], Awaitable[Result]]:
+def echo_beside_idle(idle: int) -> Ready:
     """Echo over 100 connections of a server that has so many others, which are silent."""
 
     async def serve() -> tuple[str, object]:
@@ -51,7 +42,7 @@ def echo_beside_idle(idle: int) -> Callable[[float], Awaitable[Result]]:
         await stack.enter_async_context(held(address, idle))
         return address, (server, stack)
 
-    return Echo(serve, ACTIVE, 1024).measure
+    return Echo(serve, ACTIVE, 1024).ready
 
 
 async def memory_per_connection(seconds: float) -> Result:
@@ -95,10 +86,11 @@ async def memory_per_task(seconds: float) -> Result:
     return Result(used / TASKS)
 
 
-def timers_beside(live: int) -> Callable[[float], Awaitable[Result]]:
+def timers_beside(live: int) -> Ready:
     """Timers made and cancelled, and as many made and fired, while so many others are alive."""
 
-    async def measure(seconds: float) -> Result:
+    @contextlib.asynccontextmanager
+    async def ready() -> AsyncIterator[Measure]:
         loop = asyncio.get_running_loop()
         others = [loop.call_later(3600 + number * 7919 % 100_003, int) for number in range(live)]
 
@@ -107,13 +99,11 @@ def timers_beside(live: int) -> Callable[[float], Awaitable[Result]]:
                 loop.call_later(60 + number % 7, int).cancel()
                 await asyncio.sleep(1e-9)
 
-        try:
-            return await repeated(work)(seconds)
-        finally:
-            for timer in others:
-                timer.cancel()
+        yield repeating(work)
+        for timer in others:
+            timer.cancel()
 
-    return measure
+    return ready
 
 
 per_second = functools.partial(Row, "growth")
@@ -123,6 +113,6 @@ ROWS = [
 ]
 if MEMORY.exists():
     ROWS += [
-        Row("growth", "memory of an idle connection", memory_per_connection, unit="bytes each"),
-        Row("growth", "memory of a task that waits", memory_per_task, unit="bytes each"),
+        Row("growth", "memory of an idle connection", once(memory_per_connection), unit="bytes each"),
+        Row("growth", "memory of a task that waits", once(memory_per_task), unit="bytes each"),
     ]

@@ -1,10 +1,11 @@
 /* Load for the echo benchmarks: many connections from one epoll loop, each sending a message when the last has come back.
  *
- *   load ADDRESS CONNECTIONS BYTES SECONDS   prints {"messages": N, "seconds": S, "p50": US, "p99": US} after a warm-up;
- *                                            ADDRESS is tcp:PORT, udp:PORT, unix:PATH, or http:PORT, where a message is
- *                                            a GET request (BYTES is ignored) and must always have a reply of one length
- *   load hold ADDRESS CONNECTIONS            idle connections: prints a line once all are there, keeps them until its input ends
- *   load serve                               an echo server, as the ceiling: prints its TCP port, runs until killed
+ *   load ADDRESS CONNECTIONS BYTES   for each line of its input, a number of seconds: loads for so long after a warm-up, waits
+ *                                    until nothing is on its way any more, and prints how many messages have come back.
+ *                                    ADDRESS is tcp:PORT, udp:PORT, unix:PATH, or http:PORT, where a message is
+ *                                    a GET request (BYTES is ignored) and must always have a reply of one length
+ *   load hold ADDRESS CONNECTIONS    idle connections: prints a line once all are there, keeps them until its input ends
+ *   load serve                       an echo server, as the ceiling: prints its TCP port, runs until killed
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,17 +23,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 1024, MAX_SAMPLES = 4000000, BUFFER = 1 << 20 };
+enum { EVENTS = 1024, BUFFER = 1 << 20 };
 
 struct connection {
     int fd;
     size_t to_send, to_receive;
-    double began;
 };
 
 static char message[BUFFER], buffer[BUFFER];
 static size_t message_size, reply_size;
-static float samples[MAX_SAMPLES];
 
 static void fail(const char *what) {
     perror(what);
@@ -43,11 +42,6 @@ static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-static int by_value(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
 }
 
 static void watch(int epoll, int operation, int fd, uint32_t events, void *data) {
@@ -72,7 +66,6 @@ static void push(int epoll, struct connection *c, int was_full) {
 static void begin(int epoll, struct connection *c) {
     c->to_send = message_size;
     c->to_receive = reply_size;
-    c->began = now();
     push(epoll, c, 0);
 }
 
@@ -109,43 +102,48 @@ static void choose_message(const char *address, size_t bytes) {
     if (!reply_size) fprintf(stderr, "the server does not answer\n"), exit(1);
 }
 
-static int load(const char *address, int connections, size_t bytes, double seconds) {
-    choose_message(address, bytes);
-    struct connection *all = calloc(connections, sizeof *all);
+/* Messages that have come back between `seconds` / 4 from now and `seconds` later. */
+static void measure(int epoll, struct connection *all, int connections, double seconds) {
     struct epoll_event events[EVENTS];
-    int epoll = epoll_create1(0);
-    for (int i = 0; i < connections; i++) {
-        all[i].fd = connected(address);
-        watch(epoll, EPOLL_CTL_ADD, all[i].fd, EPOLLIN, &all[i]);
-    }
-    /* Only when all are there: a server that is busy with the first ones would keep the others from connecting. */
     for (int i = 0; i < connections; i++) begin(epoll, &all[i]);
-    double start = now() + seconds / 4, end = start + seconds, time;
+    double start = now() + seconds / 4, end = start + seconds;
     long messages = 0;
-    while ((time = now()) < end) {
-        int n = epoll_wait(epoll, events, EVENTS, 1000);
+    for (int on_their_way = connections; on_their_way;) {
+        int n = epoll_wait(epoll, events, EVENTS, 10000);
+        if (n == 0) fprintf(stderr, "the server does not answer any more\n"), exit(1);
         for (int i = 0; i < n; i++) {
             struct connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT) push(epoll, c, 1);
             if (!(events[i].events & ~EPOLLOUT)) continue;
             ssize_t got = recv(c->fd, buffer, BUFFER, 0);
-            if (got == 0) return fprintf(stderr, "the server closed a connection\n"), 1;
+            if (got == 0) fprintf(stderr, "the server closed a connection\n"), exit(1);
             if (got < 0 && errno == EAGAIN) continue;
             if (got < 0) fail("recv");
             c->to_receive -= got;
             if (c->to_receive) continue;
             double at = now();
-            if (at >= start) {
-                if (messages < MAX_SAMPLES) samples[messages] = (at - c->began) * 1e6;
-                messages++;
+            if (at >= end) {
+                on_their_way--;
+                continue;
             }
+            if (at >= start) messages++;
             begin(epoll, c);
         }
     }
-    long count = messages < MAX_SAMPLES ? messages : MAX_SAMPLES;
-    qsort(samples, count, sizeof *samples, by_value);
-    printf("{\"messages\": %ld, \"seconds\": %f, \"p50\": %.1f, \"p99\": %.1f}\n", messages, time - start,
-           count ? samples[count / 2] : 0.0, count ? samples[count * 99 / 100] : 0.0);
+    printf("%ld\n", messages);
+    fflush(stdout);
+}
+
+static int load(const char *address, int connections, size_t bytes) {
+    double seconds;
+    choose_message(address, bytes);
+    struct connection *all = calloc(connections, sizeof *all);
+    int epoll = epoll_create1(0);
+    for (int i = 0; i < connections; i++) {
+        all[i].fd = connected(address);
+        watch(epoll, EPOLL_CTL_ADD, all[i].fd, EPOLLIN, &all[i]);
+    }
+    while (scanf("%lf", &seconds) == 1) measure(epoll, all, connections, seconds);
     return 0;
 }
 
@@ -195,7 +193,7 @@ static void serve(void) {
 int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(argv[1], "serve")) serve();
     if (argc == 4 && !strcmp(argv[1], "hold")) return hold(argv[2], atoi(argv[3]));
-    if (argc == 5) return load(argv[1], atoi(argv[2]), strtoul(argv[3], NULL, 10), atof(argv[4]));
-    fprintf(stderr, "usage: load ADDRESS CONNECTIONS BYTES SECONDS | load hold ADDRESS CONNECTIONS | load serve\n");
+    if (argc == 4) return load(argv[1], atoi(argv[2]), strtoul(argv[3], NULL, 10));
+    fprintf(stderr, "usage: load ADDRESS CONNECTIONS BYTES | load hold ADDRESS CONNECTIONS | load serve\n");
     return 2;
 }

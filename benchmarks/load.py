@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from .row import Result
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 
@@ -59,13 +65,51 @@ def certificate() -> tuple[str, str]:
     return str(signed), str(key)
 
 
-def run_load(address: str, connections: int, size: int, seconds: float) -> Result:
-    """Messages per second through the echo server at `address`: `tcp:PORT`, `udp:PORT`, `unix:PATH`, `tls:PORT`; or through
-    the web server at `http:PORT`."""
-    program = [sys.executable, str(HERE / "tls_load.py")] if address.startswith("tls:") else [load_program()]
-    command = [*program, address, str(connections), str(size), str(seconds)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode:
-        raise RuntimeError(f"the load generator failed: {run.stderr.strip() or run.returncode}")
-    found = json.loads(run.stdout)
-    return Result(found["messages"] / found["seconds"], p50=found["p50"], p99=found["p99"])
+class Load:
+    """Load on the echo server at `address`: `tcp:PORT`, `udp:PORT`, `unix:PATH`, `tls:PORT`; or on the web server at `http:PORT`. A context
+    manager: a process for as long as it is entered."""
+
+    def __init__(self, address: str, connections: int, size: int) -> None:
+        program = [sys.executable, str(HERE / "tls_load.py")] if address.startswith("tls:") else [load_program()]
+        # Not by the loop's own subprocesses: those of the loops are not equally fast, and not what is measured.
+        self._process = subprocess.Popen(
+            [*program, address, str(connections), str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    async def measure(self, seconds: float) -> Result:
+        """Messages per second that come back. Raises RuntimeError if the load generator fails, which says why on stderr."""
+        return await in_thread(lambda: self._measure(seconds))
+
+    def _measure(self, seconds: float) -> Result:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{seconds}\n")
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator has failed")
+        return Result(int(line) / seconds, seconds)
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Call `function` in a thread of its own, by nothing that loops do differently."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def call() -> None:
+        try:
+            result = function()
+        except Exception as exc:
+            loop.call_soon_threadsafe(done.set_exception, exc)
+        else:
+            loop.call_soon_threadsafe(done.set_result, result)
+
+    threading.Thread(target=call, daemon=True).start()
+    return await done

@@ -1,4 +1,4 @@
-"""`load.c` over TLS, with the arguments and the output of that program: `tls_load.py tls:PORT CONNECTIONS BYTES SECONDS`.
+"""`load.c` over TLS, with the arguments, the input and the output of that program: `tls_load.py tls:PORT CONNECTIONS BYTES`.
 
 In Python because OpenSSL's headers are rarely installed and the `ssl` module always is. What it does per message is one `send`
 and one `recv` of OpenSSL, so it has headroom over a server that also runs an event loop.
@@ -6,7 +6,6 @@ and one `recv` of OpenSSL, so it has headroom over a server that also runs an ev
 
 from __future__ import annotations
 
-import json
 import select
 import socket
 import ssl
@@ -23,29 +22,30 @@ def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def main() -> None:
-    address, number, size, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    address, number, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    message = b"x" * size
     epoll = select.epoll()
     connections: dict[int, ssl.SSLSocket] = {}
-    missing: dict[int, int] = {}
-    began: dict[int, float] = {}
-
     for _ in range(number):
         connection = connect(int(address.removeprefix("tls:")), context)
         connections[connection.fileno()] = connection
         epoll.register(connection.fileno(), select.EPOLLIN)
-    for fd, connection in connections.items():
-        missing[fd], began[fd] = size, time.perf_counter()
-        connection.send(message)
+    for line in sys.stdin:
+        print(measure(epoll, connections, b"x" * size, float(line)), flush=True)
 
+
+def measure(epoll: select.epoll, connections: dict[int, ssl.SSLSocket], message: bytes, seconds: float) -> int:
+    """Messages that have come back between a quarter of `seconds` from now and `seconds` later."""
+    missing = dict.fromkeys(connections, len(message))
     start = time.perf_counter() + seconds / 4
     end = start + seconds
-    waits: list[float] = []
-    while (now := time.perf_counter()) < end:
-        for fd, _ in epoll.poll(1, 1024):
+    messages = 0
+    for connection in connections.values():
+        connection.send(message)
+    while missing:
+        for fd, _ in epoll.poll(10, 1024):
             connection = connections[fd]
             try:
                 data = connection.recv(65536)
@@ -54,16 +54,16 @@ def main() -> None:
             if not data:
                 raise SystemExit("the server closed a connection")
             missing[fd] -= len(data)
-            if not missing[fd]:
-                now = time.perf_counter()
-                if now >= start:
-                    waits.append((now - began[fd]) * 1e6)
-                missing[fd], began[fd] = size, now
-                connection.send(message)
-    waits.sort()
-    count = len(waits)
-    p50, p99 = (waits[count // 2], waits[count * 99 // 100]) if count else (0, 0)
-    print(json.dumps({"messages": count, "seconds": now - start, "p50": p50, "p99": p99}))
+            if missing[fd]:
+                continue
+            now = time.perf_counter()
+            if now >= end:
+                del missing[fd]
+                continue
+            messages += now >= start
+            missing[fd] = len(message)
+            connection.send(message)
+    return messages
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from .echo import Echo, Served
-from .row import Result, Row, repeated
+from .row import Measure, Result, Row, repeating
 
 HELLO = b"Hello"
 PIPELINED = 100
@@ -54,7 +54,7 @@ async def serve_uvicorn() -> Served:
 async def process(command: list[str], connect: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
     """A server process, and what `connect` returns once it succeeds."""
     # Not by the loop's own subprocesses, which are not what is measured.
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for attempt in range(100):
             try:
@@ -70,7 +70,8 @@ async def process(command: list[str], connect: Callable[[], Awaitable[Any]]) -> 
         server.wait()
 
 
-async def redis_pipelined(seconds: float) -> Result:
+@contextlib.asynccontextmanager
+async def redis_pipelined() -> AsyncIterator[Measure]:
     import redis.asyncio
 
     with tempfile.TemporaryDirectory() as folder:
@@ -90,12 +91,18 @@ async def redis_pipelined(seconds: float) -> Result:
                             pipeline.get("key")
                         await pipeline.execute()
 
-            result = await repeated(work)(seconds)
+            pipelines = repeating(work)
+
+            async def measure(seconds: float) -> Result:
+                found = await pipelines(seconds)
+                return Result(found.rate * PIPELINED, found.seconds)
+
+            yield measure
             await client.aclose()
-    return Result(result.rate * PIPELINED)
 
 
-async def postgres_select(seconds: float) -> Result:
+@contextlib.asynccontextmanager
+async def postgres_select() -> AsyncIterator[Measure]:
     import asyncpg
 
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +111,8 @@ async def postgres_select(seconds: float) -> Result:
         if user:
             shutil.chown(folder, "postgres")
         data = f"{folder}/data"
-        subprocess.run([*user, "initdb", "--auth=trust", "--username=postgres", "--no-sync", data], check=True, capture_output=True)
+        initdb = [*user, "initdb", "--auth=trust", "--username=postgres", "--no-sync", data]
+        subprocess.run(initdb, check=True, stdin=subprocess.DEVNULL, capture_output=True)
         connect = functools.partial(asyncpg.connect, host=folder, user="postgres", database="postgres")
         async with process([*user, "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-F"], connect) as client:
 
@@ -112,14 +120,13 @@ async def postgres_select(seconds: float) -> Result:
                 for _ in range(count):
                     await client.fetchval("select 1")
 
-            result = await repeated(work)(seconds)
+            yield repeating(work)
             await client.close()
-    return result
 
 
 ROWS = [
-    Row("web", "aiohttp, 50 connections", Echo(serve_aiohttp, 50, 0).measure, packages=("aiohttp",)),
-    Row("web", "uvicorn with httptools, 50 connections", Echo(serve_uvicorn, 50, 0).measure, packages=("uvicorn", "httptools")),
+    Row("web", "aiohttp, 50 connections", Echo(serve_aiohttp, 50, 0).ready, packages=("aiohttp",)),
+    Row("web", "uvicorn with httptools, 50 connections", Echo(serve_uvicorn, 50, 0).ready, packages=("uvicorn", "httptools")),
     Row("db", "redis GET, 100 in a pipeline", redis_pipelined, packages=("redis",), programs=("redis-server",), one_core=True),
     Row("db", "asyncpg select 1", postgres_select, packages=("asyncpg",), programs=("postgres", "initdb"), one_core=True),
 ]
