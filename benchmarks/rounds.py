@@ -41,9 +41,10 @@ def working(loop: str, row: Row) -> Iterator[Worker]:
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(command, cwd=ROOT, stderr=errors, **pipes) as process:
         try:
             yield Worker(f"{loop} in {row.name!r}", process, errors)
-            # At the end of its input it takes away what it has made ready.
-            process.communicate(timeout=60)
         finally:
+            # At the end of its input it takes away what it has made ready, such as servers.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=60)
             process.kill()
 
 
@@ -86,28 +87,28 @@ def measure(row: Row, loops: list[str], seconds: float) -> dict[str, Result | Me
     found: dict[str, list[Result]] = {loop: [] for loop in loops}
     failed: dict[str, Result | MeasurementError] = {}
     length = min(SLICE, seconds) if row.sliced else seconds
+
+    @contextlib.contextmanager
+    def attempt(loop: str) -> Iterator[None]:
+        try:
+            yield
+        except MeasurementError as exc:
+            failed[loop] = exc
+            del found[loop]
+
+    def is_short(slices: list[Result]) -> bool:
+        return not slices or (row.sliced and sum(one.seconds for one in slices) < seconds - length / 2)
+
     with contextlib.ExitStack() as stack:
+        # All of them begin before the first is waited for.
         workers = {loop: stack.enter_context(working(loop, row)) for loop in loops}
-
-        def turn(loop: str, *, first: bool = False) -> None:
-            try:
-                if first:
-                    workers[loop].wait_until_ready()
-                else:
+        for loop, worker in workers.items():
+            with attempt(loop):
+                worker.wait_until_ready()
+        while left := [loop for loop, slices in found.items() if is_short(slices)]:
+            for loop in left:
+                with attempt(loop):
                     found[loop].append(workers[loop].measure(length))
-            except MeasurementError as exc:
-                failed[loop] = exc
-                del found[loop]
-
-        for loop in loops:
-            turn(loop, first=True)
-        if row.sliced:
-            while left := [loop for loop, slices in found.items() if sum(one.seconds for one in slices) < seconds - length / 2]:
-                for loop in left:
-                    turn(loop)
-        else:
-            for loop in list(found):
-                turn(loop)
     return {**{loop: joined(slices) for loop, slices in found.items()}, **failed}
 
 
