@@ -42,9 +42,10 @@ def working(loop: str, row: Row) -> Iterator[Worker]:
         try:
             yield Worker(f"{loop} in {row.name!r}", process, errors)
         finally:
-            # At the end of its input it takes away what it has made ready, such as servers.
+            # At the end of its input it takes away what it has made ready, such as servers. Not every loop gets that far after Ctrl-C,
+            # which the servers hear of themselves.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=60)
+                process.communicate(timeout=10)
             process.kill()
 
 
