@@ -214,6 +214,8 @@ def outcome_of(program: str, kind: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_ends_as_with_asyncios_loop(name: str, kind: str) -> None:
+    if "forked" in name and sys.version_info >= (3, 14):
+        pytest.skip("asyncio's tasks cannot leave the step in which there was a fork, since its loop is not the running one in the child")
     expected = outcome_of(PROGRAMS[name], "asyncio")
     assert expected[1:] != ("", "")
     assert outcome_of(PROGRAMS[name], kind) == expected
