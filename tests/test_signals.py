@@ -963,6 +963,7 @@ class Alarm(trio.abc.Clock):
 
     def __init__(self) -> None:
         self.wound = False
+        self.rung = 0
 
     def start_clock(self) -> None:
         pass
@@ -973,6 +974,7 @@ class Alarm(trio.abc.Clock):
     def deadline_to_sleep_time(self, deadline: float) -> float:
         if self.wound:
             self.wound = False
+            self.rung += 1
             signal.raise_signal(signal.SIGUSR1)
         return deadline - time.monotonic()
 
@@ -1033,8 +1035,10 @@ def test_a_handler_of_the_program_runs_whatever_a_hosted_loop_is_doing(clean: Re
         trio.run(main, clock=alarm)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert told == [102]
-    assert len(seen) == 102
+    # On a busy machine the time of a sleep may be over before trio asks how long to wait, and an alarm does not go off.
+    assert alarm.rung > 10
+    assert told == [alarm.rung + 1]
+    assert len(seen) == told[0]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
