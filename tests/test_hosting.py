@@ -280,7 +280,8 @@ def test_a_callback_that_ends_the_loop_resolves_who_waits_for_it(clean: Records)
     assert len(ends) == 3
 
 
-def test_stop_resolves_who_waits(hosted_run: Run) -> None:
+@pytest.mark.parametrize("gathered", [False, True])
+def test_stop_resolves_who_waits(hosted_run: Run, gathered: bool) -> None:
     cleaned_up = []
 
     async def forever() -> None:
@@ -290,13 +291,18 @@ def test_stop_resolves_who_waits(hosted_run: Run) -> None:
             await asyncio.sleep(0)
             cleaned_up.append("cleaned up")
 
+    def gather() -> asyncio.Future[Any]:
+        return asyncio.gather(forever(), return_exceptions=True)
+
+    call: Any = aio_as_trio(gather if gathered else forever)
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(0.002, loop.stop)
         with pytest.raises(RuntimeError, match="stopped"):
-            await aio_as_trio(forever)()
+            await call()
         with pytest.raises(RuntimeError, match="stopped"):
-            await aio_as_trio(forever)()
+            await call()
         await trio.sleep(0)
         # Nobody waits for the first call any more, and it waits for nothing that others refer to.
         gc.collect()

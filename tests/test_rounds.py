@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import rounds
 from benchmarks.load import Load
-from benchmarks.loops import missing
 from benchmarks.row import Result, Row, joined, repeating
 from benchmarks.rows import ROWS
 
@@ -116,11 +115,6 @@ def test_work_is_repeated_until_the_time_is_over() -> None:
         assert min(first.seconds, second.seconds) >= 0.1
 
     asyncio.run(main())
-
-
-@pytest.mark.skipif(missing("uvloop"), reason="uvloop is not installed here (the `bench` extra)")
-def test_processes_of_several_loops_measure_side_by_side() -> None:
-    assert_rates(rounds.measure(ROWS["sleep(0)"], ["ours", "uvloop"], 0.02), ["ours", "uvloop"])
 
 
 def test_processes_measure() -> None:

@@ -41,7 +41,7 @@ class Crossings(SelectorLoop):
     _callers: Callers | None
     _calls: set[TrioCall]
     _waits: set[Wait]
-    _held: set[asyncio.Task[Any]]
+    _held: set[asyncio.Future[Any]]
     # Calls so far, in each direction; those to asyncio are counted by the adapters.
     _calls_to_asyncio = 0
     _calls_to_trio = 0
@@ -69,10 +69,14 @@ class Crossings(SelectorLoop):
 
     # Trio code calls asyncio
 
-    def _hold(self, task: asyncio.Task[Any]) -> None:
-        """Hold `task` until it is done, since asyncio holds its tasks weakly: one that only what it waits for refers to is collected."""
-        self._held.add(task)
-        task.add_done_callback(self._held.discard, context=contextvars.Context())
+    def _hold(self, future: asyncio.Future[Any]) -> None:
+        """Hold a task, or a future that waits for some (`gather`), until it is done.
+
+        Asyncio holds its tasks weakly: one to which only what it waits for refers is collected.
+        """
+        if not future.done():
+            self._held.add(future)
+            future.add_done_callback(self._held.discard, context=contextvars.Context())
 
     def _check_serving(self) -> None:
         """RuntimeError unless what is scheduled now is going to run."""

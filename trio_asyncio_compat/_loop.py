@@ -111,8 +111,8 @@ class TrioEventLoop(TrioAsyncioMethods, Debuggable, Callbacks, Endpoints, Execut
         self._carried: set[trio.CancelScope] = set()
         # Of the blocks of context managers across the border that have been entered and not left.
         self._blocks: set[Carrier] = set()
-        # Tasks of asyncio that nothing else may hold.
-        self._held: set[asyncio.Task[Any]] = set()
+        # Tasks of asyncio, and futures that wait for some, that nothing else may hold.
+        self._held: set[asyncio.Future[Any]] = set()
         self._autoclose: set[int] = set()
         self._flavour_free_generators: FlavourFreeGenerators | None = None
         self._waits: set[Wait] = set()

@@ -87,9 +87,8 @@ class Wait:
             self._over = True
             self._future.remove_done_callback(self.done)
             self._error = self.asked or RuntimeError(message)
-            if isinstance(self._future, asyncio.Task):
-                # It has its chance to clean up when the loop is closed, and this wait may be all that refers to it.
-                self._loop._hold(self._future)
+            # Tasks have their chance to clean up when the loop is closed, and this wait may be all that refers to one.
+            self._loop._hold(self._future)
             if self._parked:
                 trio.lowlevel.reschedule(self._task, outcome.Error(self._error))
 

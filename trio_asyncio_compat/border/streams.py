@@ -148,7 +148,7 @@ def _take(loop: TrioEventLoop, reader: StreamReader, writer: StreamWriter) -> Tr
     if isinstance(protocol, StreamReaderProtocol):
         # A server's protocol holds the task of its callback while it has the connection, which that task may go on with.
         task = protocol._task
-        if task is not None and not task.done():
+        if task is not None:
             loop._hold(task)
         # For the reader and the writer this is the end; who waits for it shall not wait for ever.
         protocol.connection_lost(None)
