@@ -412,7 +412,7 @@ def test_a_future_of_the_programs_that_a_task_still_waits_for_at_the_end_says_wh
         async with open_loop(debug=True, task_factory=factory) as loop:
             done = loop.create_future()
             done.set_result(None)
-            kept = [
+            kept["tasks"] = [
                 loop.create_task(waits(loop.create_future()), name="forgotten"),  # made here
                 loop.create_task(waits(done)),
                 # Nobody forgets these.
@@ -422,8 +422,8 @@ def test_a_future_of_the_programs_that_a_task_still_waits_for_at_the_end_says_wh
                 loop.create_task(trio_as_aio(trio.sleep_forever)()),
             ]
             await trio.testing.wait_all_tasks_blocked()
-            del kept
 
+    kept: dict[str, list[asyncio.Task[None]]] = {}
     trio.run(main)
     (message,) = clean.take()
     line = line_of('loop.create_task(waits(loop.create_future()), name="forgotten"),  # made here')
